@@ -82,9 +82,8 @@ export function openQueue(client: Client, options: QueueOptions = {}): Queue {
   async function send(): Promise<void> {
     isWanted = true;
     // On a server there is nothing to send.
-    if (isSending || !globalThis.indexedDB) return;
+    if (isSending || retry || !globalThis.indexedDB) return;
     isSending = true;
-    clearTimeout(retry);
     while (isWanted && mayBeSent()) {
       isWanted = false;
       try {
@@ -92,11 +91,18 @@ export function openQueue(client: Client, options: QueueOptions = {}): Queue {
       } catch (error) {
         if (closed.signal.aborted) break;
         if (!(error instanceof FanfareError)) report(error);
-        retry = setTimeout(send, backoff(attempts++, RETRY_MS_MIN, RETRY_MS_MAX));
+        retry = setTimeout(again, backoff(attempts++, RETRY_MS_MIN, RETRY_MS_MAX));
         break;
       }
     }
     isSending = false;
+  }
+
+  /** Without waiting any longer. */
+  function again(): void {
+    clearTimeout(retry);
+    retry = undefined;
+    void send();
   }
 
   /** While no other page does. Without locks, as over plain HTTP, each sends: keys and order hold all the same. */
@@ -144,7 +150,7 @@ export function openQueue(client: Client, options: QueueOptions = {}): Queue {
   }
 
   const off = client.on("state", ({ state }) => {
-    if (state === "open") void send();
+    if (state === "open") again();
     else offline.abort();
   });
   void send();

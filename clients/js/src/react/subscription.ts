@@ -1,6 +1,6 @@
 import { useMemo, useSyncExternalStore } from "react";
 import type { Client, FanfareError, Gap, Subscription, SubscriptionState, TopicEvent } from "../core/index.js";
-import { useLatest } from "./latest.js";
+import { useNewest } from "./newest.js";
 import { useClient } from "./provider.js";
 import { Store } from "./store.js";
 
@@ -74,7 +74,7 @@ type Open = (client: Client, from: { since?: string | undefined; last?: number |
 
 function useView(name: string | null | undefined, options: AnyOptions, open: Open): View {
   const client = useClient();
-  const latest = useLatest(options);
+  const newest = useNewest(options);
   const store = useMemo(() => {
     let events: TopicEvent<any>[] = [];
     /** A copy of its newest, undefined where there are newer ones. */
@@ -82,12 +82,12 @@ function useView(name: string | null | undefined, options: AnyOptions, open: Ope
     let value = options.initial;
     let gap: Gap | undefined;
     let since: string | undefined;
-    const limit = () => latest.current.limit ?? (latest.current.onEvent ? 0 : LIMIT);
+    const limit = () => newest.current.limit ?? (newest.current.onEvent ? 0 : LIMIT);
     const initial: View = { events: shown, value, state: "pending" };
     return new Store(initial, (changed) => {
       if (!name) return () => {};
       // Mounted again, it goes on where it was.
-      const subscription = open(client, { since: since ?? latest.current.since, last: latest.current.last });
+      const subscription = open(client, { since: since ?? newest.current.since, last: newest.current.last });
       const view = (): View => {
         const { state, error } = subscription;
         // `slice(-0)` would be all of them.
@@ -95,7 +95,7 @@ function useView(name: string | null | undefined, options: AnyOptions, open: Ope
         return { events: shown, value, gap, state, error };
       };
       const take = (item: TopicEvent<any> | Gap) => {
-        const { reduce } = latest.current;
+        const { reduce } = newest.current;
         if (reduce) value = reduce(value, item);
         else if (item.type === "event") {
           if (!limit()) return;
@@ -109,12 +109,12 @@ function useView(name: string | null | undefined, options: AnyOptions, open: Ope
       const offs = [
         subscription.on("event", (event) => {
           take(event);
-          latest.current.onEvent?.(event);
+          newest.current.onEvent?.(event);
         }),
         subscription.on("gap", (item) => {
           gap = item;
           take(item);
-          latest.current.onGap?.(item);
+          newest.current.onGap?.(item);
         }),
         subscription.on("state", () => changed(view)),
       ];

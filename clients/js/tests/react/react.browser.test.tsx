@@ -1,4 +1,5 @@
 // The hooks in a page, against a real gateway.
+import * as React from "react";
 import { type ReactNode, StrictMode, useEffect, useState } from "react";
 import { createRoot, hydrateRoot, type Root } from "react-dom/client";
 import { renderToString } from "react-dom/server";
@@ -8,7 +9,6 @@ import { type Client, connect } from "../../src/core/index.js";
 import {
   FanfareProvider,
   type ListView,
-  type PresenceView,
   useClient,
   useInbox,
   usePresence,
@@ -29,6 +29,7 @@ afterAll(() => commands.stopGateway(gateway));
 const roots: Root[] = [];
 const clients: Client[] = [];
 afterEach(async () => {
+  seen.list = undefined;
   for (const root of roots.splice(0)) root.unmount();
   for (const client of clients.splice(0)) client.close();
   await until(async () => (await connections()).length === 0);
@@ -52,11 +53,10 @@ function other(): Client {
 }
 
 /** What a component had in its newest rendering. */
-const seen: { list?: ListView<any>; presence?: PresenceView; renders: number } = { renders: 0 };
+const seen: { list?: ListView<any> | undefined } = {};
 
 function List({ topic = "news", limit = 100, last }: { topic?: string | null; limit?: number; last?: number }) {
   seen.list = useSubscription<any>(topic, { limit, last });
-  seen.renders += 1;
   return <p>{seen.list.events.map(({ data }) => JSON.stringify(data)).join()}</p>;
 }
 
@@ -129,6 +129,29 @@ test("another topic begins anew, and without one nothing is subscribed to", asyn
   root.render(show(null));
   await until(() => element.textContent === "");
   await until(async () => (await client.query("subscriptions")).count === 0);
+});
+
+// React 18 has none.
+test.skipIf(!React.Activity)("what was hidden goes on where it was", async () => {
+  const client = other();
+  const show = (mode: "visible" | "hidden") => (
+    <FanfareProvider client={client}>
+      <React.Activity mode={mode}>
+        <List topic="hidden" />
+      </React.Activity>
+    </FanfareProvider>
+  );
+  const subscribed = async () => (await client.query("subscriptions")).count;
+  const { root, element } = page(show("visible"));
+  await until(async () => (await subscribed()) === 1);
+  await client.publish("hidden", 1);
+  await until(() => element.textContent === "1");
+  root.render(show("hidden"));
+  await until(async () => (await subscribed()) === 0);
+  await client.publish("hidden", 2);
+  root.render(show("visible"));
+  await until(() => element.textContent === "1,2");
+  expect(seen.list!.gap).toBeUndefined();
 });
 
 test("another address is another client", async () => {
@@ -291,8 +314,7 @@ test("the list goes on behind a crash of the gateway, which is told", async () =
 
 test("presence: who is there, who comes, and who goes", async () => {
   function Room({ limit = 100 }) {
-    seen.presence = usePresence("room.1", { limit });
-    const { users, count, state } = seen.presence;
+    const { users, count, state } = usePresence("room.1", { limit });
     return <p>{`${state} ${count} ${users.map(({ user }) => user).join()}`}</p>;
   }
   const come = (name: string) => {
