@@ -100,7 +100,7 @@ function presence(client: Client, topic: string | null | undefined, limit: numbe
     }
 
     const offs = [
-      // Its events are nothing to this list, and shall not wait for anybody.
+      // Without listeners its events would fill a buffer, and its gaps be reported.
       subscription.on("event", () => {}),
       subscription.on("gap", () => {}),
       subscription.on("presence", apply),
