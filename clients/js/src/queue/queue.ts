@@ -113,9 +113,9 @@ export function openQueue(client: Client, options: QueueOptions = {}): Queue {
 
   /** Throws what may help later. */
   async function sendAll(): Promise<void> {
-    for (;;) {
-      const [entry] = mayBeSent() ? await storage.list(1) : [];
-      if (!entry || !(await sendOne(entry))) return;
+    while (mayBeSent()) {
+      const [entry] = await storage.list(1);
+      if (!entry || !mayBeSent() || !(await sendOne(entry))) return;
       attempts = 0;
       await storage.remove(entry.id);
     }

@@ -318,6 +318,21 @@ test("closed: nothing is sent or taken any more, and what waits stays", async ()
   expect(sent).toEqual([]);
 });
 
+test("closed at any moment it leaves the lock to the next one", async () => {
+  const one = client();
+  await until(() => one.state === "open");
+  for (const n of numbers(20)) {
+    const { queue } = queueOf(one);
+    await queue.publish(topic, n);
+    for (let turns = 0; turns < n; turns++) await Promise.resolve();
+    queue.close();
+  }
+  one.close();
+  const { queue } = queueOf(client());
+  await until(() => isEmpty(queue));
+  expect(await published()).toEqual(numbers(20));
+});
+
 test("a database that the user clears away is made anew", async () => {
   const { queue, sent } = queueOf(client());
   await queue.publish(topic, 1);
