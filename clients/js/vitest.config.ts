@@ -1,9 +1,24 @@
+import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
 import { playwright } from "@vitest/browser-playwright";
 import { defineConfig } from "vitest/config";
-import { killGateway, restartGateway, startGateway, stopGateway } from "./tests/support/commands.js";
+import * as commands from "./tests/support/commands.js";
 
 // The Chromium to test in; the system's unless FANFARE_CHROMIUM names another.
 const executablePath = process.env["FANFARE_CHROMIUM"] ?? "/usr/bin/chromium";
+
+/** The React page of the gateway's README, as it stands there, as the module `/readme.tsx?port=<of the gateway>`. */
+const readme = {
+  name: "readme",
+  resolveId: (id: string) => (id.startsWith("/readme.tsx") ? id : undefined),
+  load(id: string) {
+    const [, port] = /^\/readme\.tsx\?port=(\d+)/.exec(id) ?? [];
+    if (!port) return undefined;
+    const text = readFileSync(new URL("../../README.md", import.meta.url), "utf8");
+    const [, code = ""] = /^```tsx\n(.*?)\n```$/ms.exec(text)!;
+    return code.replaceAll("127.0.0.1:8080", `127.0.0.1:${port}`);
+  },
+};
 
 export default defineConfig({
   test: {
@@ -21,6 +36,10 @@ export default defineConfig({
       },
       {
         extends: true,
+        // What is found while tests run has the page loaded anew.
+        plugins: [readme],
+        resolve: { alias: { "fanfare-client/react": fileURLToPath(new URL("src/react/index.ts", import.meta.url)) } },
+        optimizeDeps: { include: ["react", "react/jsx-dev-runtime", "react-dom/client", "react-dom/server"] },
         test: {
           name: "browser",
           include: ["tests/**/*.browser.test.{ts,tsx}"],
@@ -30,7 +49,7 @@ export default defineConfig({
             screenshotFailures: false,
             provider: playwright({ launchOptions: { executablePath, args: ["--no-sandbox"] } }),
             instances: [{ browser: "chromium" }],
-            commands: { startGateway, stopGateway, killGateway, restartGateway },
+            commands: { ...commands },
           },
         },
       },

@@ -10,7 +10,9 @@ const root = fileURLToPath(new URL("..", import.meta.url));
 /** Bytes of what is loaded at once, and of what is loaded later. */
 async function gzipBytes(folder) {
   const isExternal = (id) => !/^[./]/.test(id) || (folder !== "core" && /\/core\//.test(id));
-  const bundle = await rolldown({ cwd: root, input: `./src/${folder}/index.ts`, external: isExternal });
+  // "use client" of React is for whoever bundles the package.
+  const checks = { moduleLevelDirective: false };
+  const bundle = await rolldown({ cwd: root, input: `./src/${folder}/index.ts`, external: isExternal, checks });
   const { output } = await bundle.generate({ format: "esm", minify: true });
   const files = new Map(output.map((file) => [file.fileName, file]));
   const atOnce = new Set();

@@ -12,8 +12,8 @@ import { Gateway } from "./support/gateway.js";
 const root = fileURLToPath(new URL("..", import.meta.url));
 const pages = ["README.md", "../../README.md", "../../docs/clients.md"];
 const blocks = pages.flatMap((page) => {
-  const found = readFileSync(resolve(root, page), "utf8").split("\n```ts\n").slice(1);
-  return found.map((rest, number) => ({ page, number, code: rest.split("\n```")[0]! }));
+  const found = readFileSync(resolve(root, page), "utf8").matchAll(/^```(tsx?)\n(.*?)\n```$/gms);
+  return [...found].map(([, language, code = ""], number) => ({ page, number, language, code }));
 });
 
 /** What the blocks leave to their reader. */
@@ -22,6 +22,7 @@ declare const client: import("fanfare-client").Client;
 declare function connect(url: string, options?: import("fanfare-client").Options): import("fanfare-client").Client;
 declare function show(...values: unknown[]): void;
 declare function reload(topic: string): void;
+declare const useEffect: typeof import("react").useEffect;
 `;
 
 let folder: string;
@@ -37,8 +38,8 @@ afterAll(async () => {
 
 test("every block has the types that it uses", () => {
   expect(blocks.length).toBeGreaterThan(5);
-  const files = blocks.map(({ code }, number) => {
-    const file = join(folder, `block${number}.ts`);
+  const files = blocks.map(({ language, code }, number) => {
+    const file = join(folder, `block${number}.${language}`);
     writeFileSync(file, `${code}\nexport {};\n`);
     return file;
   });
@@ -83,7 +84,7 @@ test("the first ten minutes work as they stand there", async () => {
 });
 
 test("the gateway's own pages show what works", async () => {
-  for (const block of blocks.filter(({ page }) => page !== "README.md")) {
+  for (const block of blocks.filter(({ page, language }) => page !== "README.md" && language === "ts")) {
     expect(block.code).toContain('from "fanfare-client"');
     await expect(run(block, "hello")).resolves.toContain("hello");
   }

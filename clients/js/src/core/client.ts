@@ -382,7 +382,7 @@ export function connect(url: string | URL, options: Options = {}): Client {
 
 type Timer = ReturnType<typeof setTimeout> | undefined;
 
-const randomKey = () => crypto.getRandomValues(new Uint32Array(4)).join("-");
+export const randomKey = () => crypto.getRandomValues(new Uint32Array(4)).join("-");
 
 /** The value, or an exception after a time. */
 function within<T>(value: T | PromiseLike<T>): Promise<T> {

@@ -6,7 +6,7 @@ import type { Frame } from "./link.js";
 const REQUESTS_MAX = 1000;
 
 /** For how long the gateway knows a publication's key, less a margin. */
-const KEY_MS = 280_000;
+export const KEY_MS = 280_000;
 
 /** The longest wait for a rate. */
 const PAUSE_MS_MAX = 60_000;

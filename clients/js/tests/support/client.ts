@@ -3,6 +3,8 @@ import { afterEach } from "vitest";
 import WebSocket from "ws";
 import { type Client, type Options, type State, connect } from "../../src/core/index.js";
 
+export { until } from "./until.js";
+
 const clients: Client[] = [];
 
 afterEach(() => {
@@ -31,9 +33,4 @@ export async function state(client: Client, wanted: State): Promise<void> {
       done();
     });
   });
-}
-
-/** Waits until something is so, for as long as the test may take. */
-export async function until(check: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await check())) await new Promise((done) => setTimeout(done, 5));
 }

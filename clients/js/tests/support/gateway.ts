@@ -94,10 +94,14 @@ export class Gateway {
   }
 
   /** Publishes over HTTP and gives the answer. */
-  async publish(event: string, data: unknown, headers: Record<string, string> = {}): Promise<any> {
-    const body = JSON.stringify({ event, data });
-    const answer = await fetch(`${this.http}/api/v1/events`, { method: "POST", body, headers });
-    if (answer.status !== 202) throw new Error(`${answer.status}: ${await answer.text()}`);
+  publish(event: string, data: unknown, headers: Record<string, string> = {}): Promise<any> {
+    return this.post("/api/v1/events", { event, data }, headers);
+  }
+
+  /** POSTs JSON and gives the answer's. */
+  async post(path: string, body: unknown, headers: Record<string, string> = {}): Promise<any> {
+    const answer = await fetch(this.http + path, { method: "POST", body: JSON.stringify(body), headers });
+    if (!answer.ok) throw new Error(`${answer.status}: ${await answer.text()}`);
     return answer.json();
   }
 }

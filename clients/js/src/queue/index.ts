@@ -1,0 +1,1 @@
+export { type Publication, type Queue, type QueueEvents, type QueueOptions, openQueue } from "./queue.js";
