@@ -2,4 +2,5 @@
 // whole, the others without the core.
 export const entries = [
   { name: ".", folder: "core", gzip_max: 6 * 1024 },
+  { name: "./wse", folder: "wse", gzip_max: 15 * 1024 },
 ];
