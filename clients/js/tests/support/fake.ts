@@ -19,7 +19,12 @@ export class Link {
     private readonly socket: Socket,
     rest: Buffer,
   ) {
-    this.closed = once(socket, "close").then(() => this.#wake?.());
+    this.closed = new Promise((done) =>
+      socket.on("close", () => {
+        this.#wake?.();
+        done();
+      }),
+    );
     let bytes = rest;
     const read = (more: Buffer) => {
       bytes = Buffer.concat([bytes, more]);

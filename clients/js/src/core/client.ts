@@ -1,0 +1,393 @@
+import { backoff } from "./backoff.js";
+import { closeRemedy } from "./codes.js";
+import { Emitter } from "./emitter.js";
+import { FanfareError } from "./errors.js";
+import type { Frame, Link } from "./link.js";
+import type { Options, Token, TokenReason } from "./options.js";
+import { createRequests } from "./requests.js";
+import type { Subscription, SubscriptionOptions } from "./subscription.js";
+import { createTopics } from "./topics.js";
+import { createWatch } from "./watch.js";
+import { constructorOf, openWebSocket } from "./websocket.js";
+
+/**
+ * `connecting`: a token is asked for, or a connection is made; `open`: the gateway has confirmed the connection;
+ * `waiting`: the next attempt comes by itself; `ended`: given up, `error` says why; `closed`: by `close()`.
+ * `reconnect()` connects in every state.
+ */
+export type State = "connecting" | "open" | "waiting" | "ended" | "closed";
+
+export interface Status {
+  readonly state: State;
+  /** Why it is not open. */
+  readonly error?: FanfareError;
+  /** Of `waiting`: milliseconds until the next attempt. */
+  readonly delay?: number;
+}
+
+/** The gateway's greeting: who it takes this client for. */
+export interface Session {
+  readonly client_id: string;
+  /** The token's user; null without one. */
+  readonly user: string | null;
+  readonly name: string | null;
+  readonly role: string | null;
+}
+
+export interface ClientEvents {
+  state: Status;
+  /** What no subscription and no request has taken: broadcasts, messages of an application, frames of newer gateways. */
+  message: Frame;
+  /**
+   * A frame that is none, a listener that threw, a gap that nothing listens for. Without a listener it goes to the
+   * console. Connections that are lost are states, and no errors.
+   */
+  error: unknown;
+}
+
+export interface RequestOptions {
+  /** Gives up waiting. What was sent may be done all the same. */
+  signal?: AbortSignal | undefined;
+}
+
+export interface PublishOptions extends RequestOptions {
+  /**
+   * Makes it idempotent for five minutes: the gateway publishes it once to the topic. Drawn at random if it is not
+   * given.
+   */
+  key?: string | undefined;
+}
+
+/** A connection to a gateway that comes back. Made by {@link connect}. */
+export interface Client {
+  readonly state: State;
+  /** The state and why it is so. The same object until it changes. */
+  readonly status: Status;
+  /** Who the gateway takes this client for; undefined before the first connection. */
+  readonly session: Session | undefined;
+  /** Calls `listener` with each `type` from now on. Gives what ends that. */
+  on<Type extends keyof ClientEvents>(type: Type, listener: (value: ClientEvents[Type]) => unknown): () => void;
+  /**
+   * Subscribes to a topic, or to a pattern such as `agent.*`. Any number of subscriptions to one name cost the gateway
+   * one.
+   */
+  subscribe<T = unknown>(name: string, options?: SubscriptionOptions): Subscription<T>;
+  /**
+   * What is for this client's user alone. It takes a token, and no permission. Give `since` before the client has
+   * connected, or it connects anew.
+   */
+  inbox<T = unknown>(options?: SubscriptionOptions): Subscription<T>;
+  /**
+   * Publishes and gives the offset in the topic. It waits for a connection, and is sent again with its key until the
+   * gateway acknowledges it, so that it is published once. Rejects with the gateway's refusal; with `OUTCOME_UNKNOWN`
+   * if it was not acknowledged for as long as keys are known; with `QUEUE_FULL` when 1,000 requests wait.
+   */
+  publish(topic: string, data: unknown, options?: PublishOptions): Promise<number>;
+  /**
+   * Asks the gateway: `presence`, `history`, `server_info` and others of docs/protocol.md. Asked again on the next
+   * connection until it is answered.
+   */
+  query<T = any>(query: string, params?: object, options?: RequestOptions): Promise<T>;
+  /**
+   * Sends any message of the events protocol, such as `{ type: "app", data }`, and gives the answer. If the connection
+   * is lost before it comes, it rejects with `OUTCOME_UNKNOWN`: only you know whether to ask again.
+   */
+  request(message: Frame, options?: RequestOptions): Promise<Frame>;
+  /**
+   * Goes on with another token, after a login, a logout or a change of permissions: connects anew and resumes. With an
+   * argument that takes the place of the option `token`. A token that is about to end is renewed without this.
+   */
+  authenticate(token?: Token): void;
+  /** Connects now: instead of later, anew, or again after `close()` and after it gave up. */
+  reconnect(): void;
+  /** Ends the connection. Requests that wait are rejected, loops over subscriptions end. */
+  close(): void;
+}
+
+/** How long a token may take. */
+const TOKEN_MS_MAX = 30_000;
+
+/** Longest delay of a timer, 24.8 days. */
+const TIMER_MS_MAX = 2 ** 31 - 1;
+
+/**
+ * Connects to a gateway's events endpoint, `wss://host/api/v1/ws`, and keeps the connection. Returns at once; the
+ * address is relative to the page where there is one.
+ *
+ * @throws FanfareError `NO_WEBSOCKET` where the runtime has none and none is given.
+ */
+export function connect(url: string | URL, options: Options = {}): Client {
+  const { transports = ["ws"], retryMin = 500, retryMax = 20_000 } = options;
+  const address = new URL(url, globalThis.location?.href);
+  address.protocol = address.protocol.replace("http", "ws");
+  const WebSocket = transports.includes("ws") ? constructorOf(options.WebSocket) : undefined;
+
+  const events = new Emitter<ClientEvents>(report);
+  let status: Status = { state: "connecting" };
+  let session: Session | undefined;
+
+  /** Counts connections: what belongs to an earlier one is of no interest. */
+  let generation = 0;
+  let link: Link | undefined;
+  let isSse = false;
+  let isGreeted = false;
+  /** The next attempt, and the renewal of the token. */
+  let retry: Timer;
+  let renewal: Timer;
+  /** Attempts since the last confirmation, those of them that got no connection, and broken frames in all. */
+  let attempts = 0;
+  let failures = 0;
+  let broken = 0;
+  /** For how long the gateway wanted to be left alone before it closed, in milliseconds. */
+  let hint = 0;
+
+  let source: Token = options.token;
+  let token: string | undefined;
+  /** Why another token is needed. */
+  let need: TokenReason | undefined = "first";
+
+  const requests = createRequests(
+    (text) => link!.send(text),
+    // What is asked for before the first confirmation would come before it.
+    (kind) => isGreeted && (status.state === "open" || kind === "link"),
+  );
+
+  const topics = createTopics({
+    report,
+    failure,
+    ask: (...request) => requests.add("link", ...request),
+    isOpen: () => status.state === "open",
+    opened() {
+      if (!isGreeted || status.state === "open") return;
+      attempts = failures = 0;
+      set({ state: "open" });
+      requests.flush();
+    },
+  });
+
+  const watch = createWatch(options, {
+    canAsk: () => isGreeted,
+    ask: () => link!.send('{"type":"ping"}'),
+    lost: () => link && lost(1006, "No answer"),
+    wake: () => (status.state === "waiting" ? reconnect() : watch.askNow()),
+  });
+
+  function failure(): FanfareError | undefined {
+    return /ended|closed/.test(status.state) ? status.error : undefined;
+  }
+
+  function report(error: unknown): void {
+    if (events.heard("error")) events.emit("error", error, console.error);
+    else console.error(error);
+  }
+
+  function set(to: Status): void {
+    status = to;
+    events.emit("state", to);
+  }
+
+  async function open(): Promise<void> {
+    const own = ++generation;
+    const isCurrent = () => own === generation;
+    set({ state: "connecting" });
+    try {
+      if (isCurrent() && need) await takeToken(need);
+      if (!isCurrent()) return;
+      const transport = transports[(failures >> 1) % transports.length];
+      const sse = transport === "sse" && (await import("./sse.js"));
+      if (!isCurrent()) return;
+      const listener = {
+        heard: () => isCurrent() && watch.hear(),
+        frame: (frame: unknown) => isCurrent() && take(frame),
+        end: (code: number, reason: string, hint?: number) => isCurrent() && lost(code, reason, hint),
+      };
+      watch.hear();
+      isSse = !!sse;
+      if (sse) link = sse.openSse(address, token, options, listener);
+      else {
+        const target = new URL(address);
+        const place = topics.inboxPlace();
+        if (place) target.searchParams.set("inbox_after", place);
+        link = openWebSocket(WebSocket!, target.href, token, listener);
+      }
+    } catch (cause) {
+      if (!isCurrent()) return;
+      const why = cause instanceof Error ? cause.message : (cause ?? "there is none");
+      const error = new FanfareError("TOKEN", `No token: ${why}`, "token", {}, cause);
+      if (cause === null) return finish("ended", error);
+      // It may be no token at all.
+      need ??= "refused";
+      wait(error);
+    }
+  }
+
+  /** Asks for a token, for the next connection or for this one. */
+  async function takeToken(reason: TokenReason): Promise<void> {
+    const from = source;
+    const taken = typeof from === "function" ? await within(from({ reason })) : from;
+    if (taken === null && /expired|refused/.test(reason)) throw null;
+    if (from !== source) throw new Error("another one was given meanwhile");
+    token = taken || undefined;
+    need = undefined;
+  }
+
+  /** Goes on with a new token on this connection. */
+  async function renew(): Promise<void> {
+    const own = generation;
+    await takeToken("expired");
+    if (!token || own !== generation) return;
+    const answer = await requests.ask("once", { type: "authenticate", token });
+    if (own === generation) renewBefore(answer);
+  }
+
+  /** Renews the token before it ends. Without a new one the connection ends, and is made anew. */
+  function renewBefore({ expires_at, timestamp }: Frame): void {
+    clearTimeout(renewal);
+    const left = Date.parse(expires_at) - Date.parse(timestamp);
+    const delay = Math.max(left / 2, left - 60_000);
+    if (typeof source !== "function" || !(delay > 0) || delay > TIMER_MS_MAX) return;
+    // Also when the connection is another one by then, or none: the token is for the next one.
+    renewal = setTimeout(() => renew().catch(() => (need ??= "expired")), delay);
+  }
+
+  function lost(code: number, reason: string, wanted = 0): void {
+    const remedy = closeRemedy(code, reason);
+    const message = reason || `The connection was ${code === 1006 ? "lost" : `closed with ${code}`}`;
+    const name = remedy === "token" ? "AUTHENTICATION_FAILED" : "CONNECTION_LOST";
+    const error = new FanfareError(name, message, remedy, { code, reason });
+    const delay = Math.max(wanted, hint, /^Too many messages/.test(reason) ? 60_000 : 0);
+    if (!isGreeted) failures += 1;
+    if (code === 1009) requests.failLargest();
+    if (remedy === "token") need = code === 4002 ? "expired" : "refused";
+    if (remedy === "fix" || (remedy === "token" && typeof source !== "function")) finish("ended", error);
+    else wait(error, delay);
+  }
+
+  function wait(error: FanfareError, hint?: number): void {
+    if (!drop()) return;
+    const delay = backoff(attempts++, retryMin, retryMax, hint);
+    retry = setTimeout(open, delay);
+    set({ state: "waiting", error, delay });
+  }
+
+  /** Leaves the connection, whatever it is at. False if a listener that was told has begun another one, or closed. */
+  function drop(): boolean {
+    const own = ++generation;
+    clearTimeout(retry);
+    hint = 0;
+    isGreeted = false;
+    link?.close();
+    link = undefined;
+    requests.lost();
+    topics.lost();
+    return own === generation;
+  }
+
+  /** Ends for good, or until `reconnect()`. */
+  function finish(state: "ended" | "closed", error: FanfareError): void {
+    if (!drop()) return;
+    clearTimeout(renewal);
+    watch.listen(false);
+    set({ state, error });
+    requests.fail(error);
+    topics.wake();
+  }
+
+  function reconnect(): void {
+    attempts = failures = 0;
+    if (!drop()) return;
+    watch.listen(true);
+    void open();
+  }
+
+  function take(frame: unknown): void {
+    const own = generation;
+    try {
+      handle(typeof frame === "string" ? JSON.parse(frame) : frame);
+    } catch (cause) {
+      if (own !== generation) return;
+      const error = new FanfareError("BROKEN_FRAME", "A broken frame", "fix", {}, cause);
+      report(error);
+      // What was in it comes again. A gateway that does it again and again is asked ever more slowly.
+      attempts = Math.max(attempts, broken++);
+      wait(error);
+    }
+  }
+
+  function handle(frame: Frame): void {
+    const { type, details } = frame;
+    const own = generation;
+    if (typeof type !== "string") throw type;
+    // What comes right before a close.
+    hint = (type === "error" && details?.retry_after * 1000) || 0;
+    if (type === "batch") for (const message of frame["messages"]) own === generation && handle(message);
+    // Answers are missing. Those that wait for one ask again.
+    else if (type === "gap" && frame["event"] === null) lost(1006, "Answers are missing");
+    else if (type === "connection_established") {
+      if (isGreeted) return;
+      isGreeted = true;
+      session = frame as Session;
+      renewBefore(frame);
+      topics.greeted(isSse, frame["user"]);
+    } else if (!topics.take(frame) && !requests.answer(frame) && type !== "pong") events.emit("message", frame);
+  }
+
+  async function ask(kind: "keyed" | "again" | "once", message: Frame, { signal }: RequestOptions = {}): Promise<Frame> {
+    const error = failure();
+    if (error) throw error;
+    return requests.ask(kind, message, signal);
+  }
+
+  // The caller subscribes first.
+  queueMicrotask(() => generation || reconnect());
+
+  return {
+    get state() {
+      return status.state;
+    },
+    get status() {
+      return status;
+    },
+    get session() {
+      return session;
+    },
+    on: (type, listener) => events.on(type, listener),
+    subscribe: (name, options) => topics.add(name, options),
+    inbox(options) {
+      const inbox = topics.addInbox<any>(options);
+      if (options?.since && link) reconnect();
+      return inbox;
+    },
+    async publish(topic, data, options) {
+      const key = options?.key ?? randomKey();
+      return (await ask("keyed", { type: "publish", event: topic, data, key }, options))["result"]["offset"];
+    },
+    async query(query, params, options) {
+      return (await ask("again", { type: "query", params: { ...params, query } }, options))["result"];
+    },
+    request: (message, options) => ask("once", message, options),
+    authenticate(given = source) {
+      source = given;
+      need = "requested";
+      reconnect();
+    },
+    reconnect,
+    close() {
+      if (status.state !== "closed") finish("closed", new FanfareError("CLOSED", "Closed by close()"));
+    },
+  };
+}
+
+type Timer = ReturnType<typeof setTimeout> | undefined;
+
+const randomKey = () => crypto.getRandomValues(new Uint32Array(4)).join("-");
+
+/** The value, or an exception after a time. */
+function within<T>(value: T | PromiseLike<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Error("no answer")), TOKEN_MS_MAX);
+    Promise.resolve(value)
+      .then(resolve, reject)
+      .finally(() => clearTimeout(timer));
+  });
+}

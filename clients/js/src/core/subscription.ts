@@ -1,0 +1,390 @@
+import { Emitter, type Report } from "./emitter.js";
+import { FanfareError } from "./errors.js";
+import { isInbox, isPattern, matcher } from "./pattern.js";
+import { isPast, sameEpoch } from "./place.js";
+
+/** An event of a topic, each once and in the topic's order. */
+export interface TopicEvent<T = unknown> {
+  readonly type: "event";
+  readonly topic: string;
+  /** What the event is called: like its topic, unless it was published with a `type`. */
+  readonly name: string;
+  readonly data: T;
+  /** Its place in its topic, for `since` of a subscription to that topic. */
+  readonly position: string;
+  /** The user who published it, where the gateway says so. */
+  readonly publisher?: string;
+  /** When it was published, RFC 3339. */
+  readonly timestamp?: string;
+}
+
+/** Events are missing here: load the state of the topic anew. It comes before anything newer. */
+export interface Gap {
+  readonly type: "gap";
+  /** A topic, or a pattern where it is not known of which of its topics. */
+  readonly topic: string;
+  /** How many; null where that cannot be known. */
+  readonly lost: number | null;
+  /** `gateway`: it could not give them; `buffer`: this subscription's buffer was full. */
+  readonly reason: "gateway" | "buffer";
+  readonly data?: undefined;
+  readonly position?: undefined;
+}
+
+/** Somebody came to a topic, left it, or has other data. No event: it moves no position. */
+export interface PresenceChange {
+  readonly topic: string;
+  readonly action: "join" | "leave" | "update" | (string & {});
+  readonly user: string;
+  /** How many users there are then. */
+  readonly users: number;
+  readonly data?: unknown;
+  /** Counts the topic's changes without holes: after a jump, and whenever the state is `active` anew, ask again. */
+  readonly seq: number;
+}
+
+/**
+ * `pending`: not confirmed, or not connected; `active`: every event comes; `rejected`: the gateway refuses it, and is
+ * asked again with the next connection; `ended`: unsubscribed.
+ */
+export type SubscriptionState = "pending" | "active" | "rejected" | "ended";
+
+export interface SubscriptionOptions {
+  /**
+   * Where to go on: the `position` of this subscription, or of an event of the topic, from earlier. What was missed comes
+   * first, or a gap if it is not kept.
+   */
+  since?: string | undefined;
+  /** Without `since`: begin with so many of the topic's newest events, or as many as it keeps. Not for patterns. */
+  last?: number | undefined;
+  /** How many events wait for a loop over this subscription, at most (1,000). */
+  buffer?: number | undefined;
+  /**
+   * What happens when more come: `drop-oldest` (the default) makes room, and a gap in their place says so; `end` ends the
+   * subscription, with the error `BUFFER_FULL`.
+   */
+  overflow?: "drop-oldest" | "end" | undefined;
+}
+
+export interface SubscriptionEvents<T> {
+  event: TopicEvent<T>;
+  gap: Gap;
+  presence: PresenceChange;
+  state: SubscriptionState;
+}
+
+/** A confirmation's place of a topic. */
+export interface Confirmed {
+  epoch: number | string;
+  offset: number | string;
+  recovered?: boolean;
+  count?: number;
+}
+
+/** What a subscription needs of its client. */
+export interface Hub {
+  report: Report;
+  remove(member: Member): void;
+  /** Why nothing comes any more, `CLOSED` among it; undefined while something may. */
+  failure(): FanfareError | undefined;
+}
+
+/** A subscription, and what its client has to do with it. */
+export interface Member {
+  readonly subscription: Subscription<any>;
+  readonly name: string;
+  /** How many of the newest events to begin with. */
+  readonly last: number;
+  /** The places to go on from, by topic, the newest last. */
+  readonly places: ReadonlyMap<string, string>;
+  /** Whether a topic's events are its. */
+  covers(topic: string): boolean;
+  emit: Emitter<SubscriptionEvents<unknown>>["emit"];
+  change(state: SubscriptionState, error?: FanfareError): void;
+  /** Has loops and those who wait for it look again. */
+  wake(): void;
+  /** Goes on where another one of the same name is. */
+  join(other: Member): void;
+  /** What a confirmation says of topics. */
+  begin(topics: readonly (readonly [topic: string, place: Confirmed])[]): void;
+  take(event: TopicEvent<any>): void;
+  /** Where a topic stands that has had no event yet. */
+  place(topic: string, place: string): void;
+  gap(topic: string, lost: number | null): void;
+}
+
+/**
+ * The events of a topic, or of those that a pattern covers. Listeners get them as they come; a loop,
+ * `for await (const event of subscription)`, gets them and gaps from a buffer, and leaving it unsubscribes. What comes
+ * while there is neither waits in the buffer.
+ */
+export interface Subscription<T = unknown> extends AsyncIterable<TopicEvent<T> | Gap, undefined> {
+  /** The topic or pattern. */
+  readonly name: string;
+  readonly state: SubscriptionState;
+  /** Why it is rejected, or has ended by itself. */
+  readonly error: FanfareError | undefined;
+  /**
+   * Behind the last event that a listener or a loop has got: what to give as `since` later, also after a page was
+   * loaded anew. Undefined until the subscription is confirmed.
+   */
+  readonly position: string | undefined;
+  /** Calls `listener` with each `type` from now on. Gives what ends that. */
+  on<Type extends keyof SubscriptionEvents<T>>(
+    type: Type,
+    listener: (value: SubscriptionEvents<T>[Type]) => unknown,
+  ): () => void;
+  /** Resolves when it is active; rejects when it is rejected, has ended, or the client has given up. */
+  ready(): Promise<void>;
+  /** Ends it. Nothing comes any more, and loops end. */
+  unsubscribe(): void;
+}
+
+/** Topics whose places a subscription remembers. Beyond it the one that was silent longest is forgotten. */
+const PLACES_MAX = 1000;
+
+/** Places in a pattern's `position`; the gateway takes no more. */
+const PLACES_SAVED_MAX = 50;
+
+/** What waits for a loop: an item, and where it leaves a topic. */
+interface Entry {
+  item: TopicEvent<any> | Gap;
+  key?: string | undefined;
+  place?: string | undefined;
+}
+
+/** The name of what is for this user alone. No topic is called so. */
+export const INBOX = "#inbox";
+
+export function createSubscription<T>(
+  { report, remove, failure }: Hub,
+  name: string,
+  { since, last = 0, buffer = 1000, overflow }: SubscriptionOptions,
+): Member & { subscription: Subscription<T> } {
+  const events = new Emitter<SubscriptionEvents<T>>(report);
+  const emit = events.emit.bind(events) as Member["emit"];
+  const covers = name === INBOX ? isInbox : matcher(name);
+  /** By topic, and the name's own: where the newest event stood, and the newest that a listener or a loop has got. */
+  const received = new Map<string, string>();
+  const delivered = new Map<string, string>();
+  /** By topic: where it goes on behind the gap that is about to come. */
+  const renewed = new Map<string, string>();
+  const queue: Entry[] = [];
+  /** How many made room in the queue, before all that is in it. NaN: nobody knows. */
+  let dropped = 0;
+  /** What waits for an item or a state to look at. */
+  let waiting: (() => void)[] = [];
+  let isLooped = false;
+  let state: SubscriptionState = "pending";
+  let error: FanfareError | undefined;
+  /** Whether it was active on an earlier connection, or goes on from a saved position. */
+  let wasActive = !!since;
+
+  function move(places: Map<string, string>, topic: string, place: string): void {
+    places.delete(topic);
+    places.set(topic, place);
+    if (places.size <= PLACES_MAX) return;
+    // With a pattern's own place, what the forgotten topic has had would come again.
+    places.delete(name);
+    places.delete(places.keys().next().value!);
+  }
+
+  /** Where there is no event to wait for. */
+  function set(topic: string, place: string): void {
+    move(received, topic, place);
+    if (!queue.length) move(delivered, topic, place);
+  }
+
+  /** Notes that an entry has been delivered. */
+  function settle({ key, place }: Entry): void {
+    if (key && place) move(delivered, key, place);
+    // A pattern's own place comes with the confirmation, not with an event.
+    const own = received.get(name);
+    if (own && !queue.length) move(delivered, name, own);
+  }
+
+  function shift(): Entry["item"] | undefined {
+    if (dropped !== 0) {
+      const lost = dropped || null;
+      dropped = 0;
+      return { type: "gap", topic: name, lost, reason: "buffer" };
+    }
+    const entry = queue.shift();
+    if (entry) settle(entry);
+    return entry?.item;
+  }
+
+  /** Tells listeners. A gap that is not listened for is reported: it never passes in silence. */
+  function tell(item: Entry["item"]): void {
+    if (item.type === "event") return events.emit("event", item);
+    events.emit("gap", item);
+    if (isLooped || events.heard("gap")) return;
+    report(new FanfareError("GAP", `Events of ${item.topic} are missing, and nothing listens for "gap"`));
+  }
+
+  /** What came before there was a listener. */
+  function drain(): void {
+    for (let item; !isLooped && events.heard("event") && (item = shift()); ) tell(item);
+  }
+
+  function push(entry: Entry): void {
+    const { item } = entry;
+    const isHeard = !isLooped && events.heard("event");
+    if (isHeard) settle(entry);
+    if (isHeard || isLooped) tell(item);
+    if (isHeard) return;
+    queue.push(entry);
+    wake();
+    if (queue.length <= buffer || queue.length < 2) return;
+    if (overflow === "end") {
+      return end(new FanfareError("BUFFER_FULL", `The loop over ${name} is too slow`));
+    }
+    // The oldest goes, and is counted in a gap before those that wait.
+    const oldest = queue.shift()!;
+    settle(oldest);
+    dropped += oldest.item.type === "gap" ? (oldest.item.lost ?? NaN) : 1;
+  }
+
+  function gap(topic: string, lost: number | null): void {
+    const place = renewed.get(topic);
+    renewed.delete(topic);
+    // What is for this user alone goes on wherever it is.
+    if (name === INBOX) received.clear();
+    else if (place) move(received, topic, place);
+    push({ item: { type: "gap", topic, lost, reason: "gateway" }, key: topic, place });
+  }
+
+  const why = () =>
+    /rejected|ended/.test(state) ? (error ?? new FanfareError("CLOSED", "Unsubscribed")) : failure();
+
+  const changed = () => new Promise<void>((resolve) => waiting.push(resolve));
+
+  function wake(): void {
+    const all = waiting;
+    waiting = [];
+    for (const resolve of all) resolve();
+  }
+
+  function change(to: SubscriptionState, because?: FanfareError): void {
+    if (to === "pending") renewed.clear();
+    if (to === "active") wasActive = true;
+    if (state === "ended" || (to === state && because === error)) return;
+    state = to;
+    error = because;
+    wake();
+    events.emit("state", to);
+  }
+
+  function end(because?: FanfareError): void {
+    if (state === "ended") return;
+    remove(member);
+    if (!because) queue.length = dropped = 0;
+    change("ended", because);
+  }
+
+  function begin(topics: readonly (readonly [string, Confirmed])[]): void {
+    const resumes = received.has(name);
+    // Its own place was forgotten, or there never was one.
+    if (wasActive && !resumes) gap(name, null);
+    for (const [topic, { epoch, offset, recovered, count = 0 }] of topics) {
+      const isName = topic === name;
+      if (!isName && !covers(topic)) continue;
+      const known = received.get(topic);
+      const live = `${epoch}-${BigInt(offset)}`;
+      const start = `${epoch}-${BigInt(offset) - BigInt(count)}`;
+      if (recovered === false && (known || resumes)) {
+        // A gap follows. Until then the old place holds.
+        renewed.set(topic, live);
+      } else if (!known) set(topic, (isName ? last : resumes) ? start : live);
+      else if (recovered && isName && isPattern(topic)) set(topic, live);
+      else if (known !== live && !(recovered && sameEpoch(known, live))) {
+        gap(topic, null);
+        set(topic, recovered ? start : live);
+      }
+    }
+    change("active");
+  }
+
+  if (since) for (const [topic, place] of placesOf(name, since)) set(topic, String(place));
+
+  const subscription: Subscription<T> = {
+    name,
+    get state() {
+      return state;
+    },
+    get error() {
+      return error;
+    },
+    get position() {
+      const own = delivered.get(name);
+      const topics = [...delivered].filter(([topic]) => topic !== name).slice(1 - PLACES_SAVED_MAX);
+      return own && (isPattern(name) ? JSON.stringify(Object.fromEntries([[name, own], ...topics])) : own);
+    },
+    on(type, listener) {
+      queueMicrotask(drain);
+      return events.on(type, listener);
+    },
+    async ready() {
+      for (; state !== "active"; await changed()) {
+        const reason = why();
+        if (reason) throw reason;
+      }
+    },
+    unsubscribe: () => end(),
+    [Symbol.asyncIterator]() {
+      isLooped = true;
+      return {
+        async next() {
+          for (;;) {
+            const value = shift();
+            if (value) return { done: false, value };
+            const reason = why();
+            if (reason?.code === "CLOSED") return { done: true, value: undefined };
+            if (reason) throw reason;
+            await changed();
+          }
+        },
+        async return() {
+          end();
+          return { done: true, value: undefined };
+        },
+      };
+    },
+  };
+
+  const member = {
+    subscription,
+    name,
+    last,
+    places: received,
+    covers,
+    emit,
+    change,
+    wake,
+    begin,
+    gap,
+    place: set,
+    join(other: Member) {
+      for (const [topic, place] of other.places) set(topic, place);
+      change("active");
+    },
+    take(event: TopicEvent<any>) {
+      const { topic, position: place } = event;
+      const key = name === INBOX ? name : topic;
+      const known = received.get(key);
+      if (state !== "active" || (known && isPast(place, known))) return;
+      move(received, key, place);
+      push({ item: event, key, place });
+    },
+  };
+  return member;
+}
+
+/** The places of a saved position. What is none is one of the name, which the gateway answers with a gap. */
+function placesOf(name: string, since: string): [topic: string, place: unknown][] {
+  try {
+    return Object.entries(JSON.parse(since));
+  } catch {
+    return [[name, since]];
+  }
+}
