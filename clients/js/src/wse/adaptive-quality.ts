@@ -42,7 +42,7 @@ export class AdaptiveQualityManager {
     const before = this.#quality;
     if (quality === before) return;
     this.#quality = quality;
-    const strategy = QUALITY_STRATEGIES[quality] ?? QUALITY_STRATEGIES.unknown;
+    const strategy = QUALITY_STRATEGIES[quality];
     const { name: _, ...queries } = strategy;
     const others = this.queryClient?.getDefaultOptions?.();
     this.queryClient?.setDefaultOptions({ ...others, queries: { ...others?.queries, ...queries } });

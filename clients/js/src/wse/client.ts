@@ -8,16 +8,16 @@ import { logger } from "./logger.js";
 import { NetworkMonitor } from "./network-monitor.js";
 import { OfflineQueue } from "./offline-queue.js";
 import { RateLimiter } from "./rate-limiter.js";
-import { Recovery } from "./recovery.js";
 import { EventSequencer } from "./sequencer.js";
 import { emptyMetrics, initialState } from "./state.js";
 import { type Store, createStore } from "./store.js";
+import { Subscriptions } from "./subscriptions.js";
 import {
   ConnectionState,
-  type Gap,
   type MessageOptions,
   MessagePriority,
   type QueuedMessage,
+  type SubscriptionInfo,
   type WSEConfig,
   type WSEState,
   type WSMessage,
@@ -65,15 +65,9 @@ export class WSEClient implements HandlerRegistry {
   readonly limiter: RateLimiter;
   readonly queue: OfflineQueue;
   readonly page: PageEvents;
-  readonly #recovery: Recovery;
+  readonly #subscriptions: Subscriptions;
   readonly #quality: AdaptiveQualityManager;
   readonly #handlers = new Map<string, Set<MessageHandler>>();
-  /** Who wants which topics. */
-  readonly #owners = new Map<unknown, Set<string>>();
-  /** Topics that this connection has asked for. */
-  readonly #sent = new Set<string>();
-  readonly #pending = new Set<string>();
-  readonly #failed = new Set<string>();
   readonly #offline: typeof OFFLINE;
   readonly #throttled = new Map<string, number>();
   #metrics = emptyMetrics();
@@ -82,7 +76,6 @@ export class WSEClient implements HandlerRegistry {
   #started = false;
   #everReady = false;
   #claiming = false;
-  #syncing = false;
   #publishTimer: ReturnType<typeof setTimeout> | undefined;
   #drainTimer: ReturnType<typeof setTimeout> | undefined;
 
@@ -101,9 +94,13 @@ export class WSEClient implements HandlerRegistry {
       persistToStorage: this.#offline.enabled && this.#offline.persistToStorage,
       onDrop: (message, reason) => this.#dropped(message, reason),
     });
-    this.#recovery = new Recovery(this.sequencer, {
-      request: (recovery) => this.#request(Object.keys(recovery), recovery),
-      onGap: (gap) => this.#gap(gap),
+    this.#subscriptions = new Subscriptions(this.sequencer, {
+      send: (payload) => this.#control("subscription_update", payload),
+      onChange: (info) => this.#onSubscriptions(info),
+      onGap: (gap) => {
+        this.#call({ c: "WSE", t: "gap", p: gap });
+        this.page.emit("wseGap", gap);
+      },
     });
     this.#quality = new AdaptiveQualityManager(config.queryClient, (quality, { name: strategy }, before) => {
       const { roundTripTime: latency, jitter, packetLoss } = this.monitor.analyze();
@@ -128,7 +125,6 @@ export class WSEClient implements HandlerRegistry {
       getConnectionQuality: () => this.monitor.analyze().quality,
       clearErrors: () => store.setState({ lastError: null, errorHistory: [] }),
       resetCircuitBreaker: () => this.connection.breaker.reset(),
-      config: { compressionEnabled: config.compression ?? true },
     });
   }
 
@@ -147,7 +143,7 @@ export class WSEClient implements HandlerRegistry {
     this.#started = false;
     this.connection.disconnect();
     clearTimeout(this.#drainTimer);
-    this.#recovery.stop();
+    this.#subscriptions.recovery.stop();
     this.#quality.destroy();
     this.queue.destroy();
     this.#publish();
@@ -185,23 +181,17 @@ export class WSEClient implements HandlerRegistry {
 
   /** Wants topics, for `owner`, in addition to what it wants. Where something was missed since, it is asked for. */
   subscribe(topics: readonly string[], owner: unknown = this): void {
-    const wanted = this.#owners.get(owner) ?? new Set();
-    this.#owners.set(owner, wanted);
-    for (const topic of topics) wanted.add(topic);
-    this.#wantedChanged();
+    this.#subscriptions.subscribe(topics, owner);
   }
 
   /** Wants topics no longer. They are unsubscribed when no owner wants them. */
   unsubscribe(topics: readonly string[], owner: unknown = this): void {
-    const wanted = this.#owners.get(owner);
-    for (const topic of topics) wanted?.delete(topic);
-    if (wanted?.size === 0) this.#owners.delete(owner);
-    this.#wantedChanged();
+    this.#subscriptions.unsubscribe(topics, owner);
   }
 
   /** All topics that somebody wants. */
   get topics(): Set<string> {
-    return new Set([...this.#owners.values()].flatMap((topics) => [...topics]));
+    return this.#subscriptions.topics;
   }
 
   /** Asks for the state of topics. What an application answers comes as messages, and `snapshotComplete` behind it. */
@@ -235,7 +225,6 @@ export class WSEClient implements HandlerRegistry {
 
   /** Asks for compressed messages to this client, or for none, from a Fanfare gateway. */
   setCompression(enabled: boolean): void {
-    this.store.setState(({ config }) => ({ config: { ...config, compressionEnabled: enabled } }));
     this.#control("config_update", { compression_enabled: enabled });
   }
 
@@ -279,7 +268,7 @@ export class WSEClient implements HandlerRegistry {
   #onState(state: ConnectionState): void {
     const lost = this.store.getState().connectionState === ConnectionState.CONNECTED;
     if (lost) {
-      this.#recovery.disconnected();
+      this.#subscriptions.disconnected();
       this.#quality.reset();
       if (this.#offline.enabled) this.queue.persist();
     }
@@ -289,19 +278,12 @@ export class WSEClient implements HandlerRegistry {
     this.#publish();
   }
 
-  #onReady({ features, user_id }: ServerDetails): void {
+  #onReady(details: ServerDetails): void {
     this.#metrics.successfulConnections++;
     if (this.#everReady) this.#metrics.reconnectCount++;
     this.#everReady = true;
-    this.#recovery.available = features["recovery"] === true;
     this.sequencer.resetSequence();
-    this.#sent.clear();
-    this.#failed.clear();
-    this.#sync();
-    // The inbox is subscribed to by the server, which does not know where this client was.
-    const inbox = `user:${user_id ?? ""}:events`;
-    const position = this.#positions([inbox]);
-    if (this.#recovery.available && inbox in position && !this.topics.has(inbox)) this.#request([inbox], position);
+    this.#subscriptions.connected(details);
     if (this.config.snapshots !== false) this.requestSnapshot();
     void this.#flush();
   }
@@ -316,7 +298,7 @@ export class WSEClient implements HandlerRegistry {
   #handle(message: WSMessage, inBatch = false): void {
     const { t, p, tp, e, o, id } = message;
     if (tp !== undefined) {
-      if (!this.#recovery.accept(tp, e as string, o as number)) return;
+      if (!this.#subscriptions.recovery.accept(tp, e as string, o as number)) return;
     } else if (id !== undefined && this.sequencer.isDuplicate(id)) return;
     switch (t) {
       case "batch":
@@ -327,10 +309,10 @@ export class WSEClient implements HandlerRegistry {
         this.page.serverError(message);
         break;
       case "gap":
-        this.#recovery.told({ topic: null, lost: null, ...p });
+        this.#subscriptions.recovery.told({ topic: null, lost: null, ...p });
         return;
       case "subscription_update":
-        this.#onAck(p);
+        this.#subscriptions.answered(p);
         break;
       case "health_check":
       case "metrics_request":
@@ -373,25 +355,6 @@ export class WSEClient implements HandlerRegistry {
     }
   }
 
-  #onAck(p: Record<string, any>): void {
-    for (const topic of strings(p["success_topics"])) {
-      this.#pending.delete(topic);
-      this.#failed.delete(topic);
-    }
-    for (const topic of strings(p["failed_topics"])) {
-      this.#pending.delete(topic);
-      this.#failed.add(topic);
-    }
-    for (const [topic, place] of Object.entries((p["recovery"] ?? {}) as Record<string, unknown>)) {
-      const { epoch, offset, recovered } = (place ?? {}) as Record<string, unknown>;
-      const known = epoch != null && Number.isSafeInteger(offset);
-      this.#recovery.answered(topic, known ? { epoch: String(epoch), offset: offset as number, recovered: recovered === true } : epoch === null ? null : undefined);
-    }
-    // A server that does not know recovery confirms, and says no more.
-    if (p["recovery"] === undefined && p["action"] !== "unsubscribe") for (const topic of strings(p["success_topics"])) this.#recovery.answered(topic);
-    this.#showSubscriptions();
-  }
-
   #onLatency(latency: number | null): void {
     if (latency === null) this.monitor.recordLoss();
     else this.monitor.recordLatency(latency);
@@ -420,7 +383,7 @@ export class WSEClient implements HandlerRegistry {
   }
 
   #onProblem(code: string, message: string, close?: number): void {
-    if (code === "PROTOCOL_ERROR" || code === "SIGNATURE_INVALID" || code === "MESSAGE_TOO_LARGE") this.#metrics.protocolErrors++;
+    if (/^(PROTOCOL|SIGNATURE|MESSAGE)_/.test(code)) this.#metrics.protocolErrors++;
     if (code === "CONNECTION_FAILED") this.#metrics.failedConnections++;
     if (code === "AUTH_FAILED") {
       this.#metrics.authFailures++;
@@ -441,77 +404,13 @@ export class WSEClient implements HandlerRegistry {
     }));
   }
 
-  #gap(gap: Gap): void {
-    this.#call({ c: "WSE", t: "gap", p: gap });
-    this.page.gap(gap);
-  }
-
   // Inside
 
-  #wantedChanged(): void {
-    this.#showSubscriptions();
-    // Once for all that happens now: what is wanted no more and then again is never told.
-    if (this.#syncing) return;
-    this.#syncing = true;
-    queueMicrotask(() => {
-      this.#syncing = false;
-      this.#sync();
-    });
-  }
-
-  /** Makes what the server knows what is wanted. */
-  #sync(): void {
-    if (!this.connection.isReady()) return;
-    const wanted = this.topics;
-    const removed = [...this.#sent].filter((topic) => !wanted.has(topic));
-    const added = [...wanted].filter((topic) => !this.#sent.has(topic));
-    const sent =
-      inParts(removed, (topics) => {
-        if (!this.#control("subscription_update", { action: "unsubscribe", topics })) return false;
-        for (const topic of topics) {
-          this.#sent.delete(topic);
-          this.#pending.delete(topic);
-          this.#recovery.forget(topic);
-        }
-        return true;
-      }) &&
-      inParts(added, (topics) => {
-        if (!this.#request(topics, this.#positions(topics))) return false;
-        for (const topic of topics) this.#pending.add(topic) && this.#sent.add(topic);
-        return true;
-      });
-    if (!sent) setTimeout(() => this.#sync(), DRAIN_RETRY);
-    this.#showSubscriptions();
-  }
-
-  #positions(topics: readonly string[]) {
-    if (!this.#recovery.available) return {};
-    const known = topics.map((topic) => [topic, this.sequencer.getTopicPosition(topic)] as const);
-    return Object.fromEntries(known.filter(([, position]) => position)) as Record<string, { epoch: string; offset: number }>;
-  }
-
-  #request(topics: readonly string[], recovery: Record<string, { epoch: string; offset: number }>): boolean {
-    const known = Object.keys(recovery);
-    const more = known.length > 0 ? { recover: true, recovery } : {};
-    const sent = this.#control("subscription_update", { action: "subscribe", topics, ...more });
-    if (sent) this.#recovery.expect(known);
-    return sent;
-  }
-
-  #showSubscriptions(): void {
-    const wanted = this.topics;
-    const topics = [...wanted];
-    const still = (of: Set<string>) => [...of].filter((topic) => wanted.has(topic));
-    this.store.setState(({ activeTopics }) => ({
-      activeTopics: sameList(activeTopics, topics) ? activeTopics : topics,
-      subscriptions: {
-        topics,
-        pendingSubscriptions: still(this.#pending),
-        failedSubscriptions: still(this.#failed),
-        lastUpdate: Date.now(),
-        recoveryState: this.sequencer.getPositions(),
-        serverRecoveryEnabled: this.#recovery.available,
-      },
+  #onSubscriptions(subscriptions: SubscriptionInfo): void {
+    const { topics } = subscriptions;
+    this.store.setState(({ activeTopics: before }) => ({
+      activeTopics: before.length === topics.length && before.every((topic, i) => topic === topics[i]) ? before : topics,
+      subscriptions,
     }));
   }
 
@@ -578,7 +477,7 @@ export class WSEClient implements HandlerRegistry {
     this.#touch();
   }
 
-  #dropped(message: QueuedMessage, reason: "full" | "expired" | "taken" | "offline" | "encryption"): false {
+  #dropped(message: QueuedMessage, reason: string): false {
     if (reason !== "taken") {
       this.#metrics.messagesDropped++;
       this.page.emit("wseMessageDropped", { id: message.id, type: message.type, reason });
@@ -634,22 +533,6 @@ export class WSEClient implements HandlerRegistry {
     });
   }
 }
-
-/** Topics of an answer: texts, or objects with one, as some servers have them. */
-function strings(value: unknown): string[] {
-  const list: unknown[] = Array.isArray(value) ? value : [];
-  return list.map((item) => (typeof item === "object" && item !== null ? (item as { topic?: unknown }).topic : item)).filter((item) => typeof item === "string");
-}
-
-/** Does something with up to 100 topics at a time; false as soon as it is refused. */
-function inParts(topics: readonly string[], work: (part: string[]) => boolean): boolean {
-  for (let at = 0; at < topics.length; at += constants.TOPICS_PER_REQUEST) {
-    if (!work(topics.slice(at, at + constants.TOPICS_PER_REQUEST))) return false;
-  }
-  return true;
-}
-
-const sameList = (a: readonly string[], b: readonly string[]): boolean => a.length === b.length && a.every((item, i) => item === b[i]);
 
 /** The user of a JWT, unverified; empty where it names none. */
 function subjectOf(token: string | undefined): string {

@@ -33,8 +33,8 @@ export interface ConnectionManagerConfig {
   connectionTimeout?: number;
   /** Instead of the global one. */
   WebSocket?: WebSocketConstructor;
-  /** Asked for when a token is refused: gives the new one, or sets a cookie and gives nothing. */
-  refreshAuthToken?: () => Promise<string | void>;
+  /** Asked for when a token is refused: gives the new one, or sets a cookie and gives nothing. `null`: there is none to be had. */
+  refreshAuthToken?: () => Promise<string | null | void>;
 }
 
 /** What the server says of a connection. */
@@ -61,8 +61,8 @@ export interface ConnectionEvents {
 
 /** What this client can, besides what is configured. */
 const FEATURES = "batching priority_queue circuit_breaker offline_queue rate_limiting health_check metrics".split(" ");
-/** Close codes that end it for good. */
-const CLOSED_FOR_GOOD = new Set([1000]);
+/** The close code that ends it for good. */
+const NORMAL_CLOSURE = 1000;
 /** Reasons of 1008 that pass with time. */
 const PASSES = /^(Too many (connections|messages)|Message not finished)/;
 
@@ -87,6 +87,8 @@ export class ConnectionManager {
   #ready = false;
   #details: ServerDetails = { features: {} };
   #channel: SecureChannel | undefined;
+  /** Until there is a channel. */
+  #securing: Promise<void> | undefined;
   /** Attempts that failed since one was good. */
   #failures = 0;
   #wasGood = false;
@@ -272,9 +274,25 @@ export class ConnectionManager {
     this.#opened = true;
     this.pool.addConnection(this.#endpoint as string);
     this.pool.recordSuccess(this.#endpoint as string, Date.now() - this.#openedAt);
+    if (this.#secures) this.#securing = this.#secure();
     this.#beatTimer = setInterval(() => this.#beat(), this.#heartbeat);
     // A server without tokens does not greet: its application does, if it likes.
     this.#stepTimer = setTimeout(() => void this.#hello({}), this.#timeout);
+  }
+
+  /** Loads what encrypts and signs. Nothing is read before it is there. */
+  async #secure(): Promise<void> {
+    const socket = this.#socket;
+    try {
+      const channel = await createSecureChannel(this.config.security ?? {}, {
+        onSettled: (encrypted, reason) => this.#channel === channel && this.#settled(encrypted, reason),
+        onError: (code, error) => this.#fail(code, error),
+      });
+      if (socket === this.#socket) this.#channel = channel;
+    } catch (error) {
+      // It may be had the next time.
+      if (socket === this.#socket) this.#lost(1006, String(error));
+    }
   }
 
   /** Greeted: says what this client can, and waits for a key if one is asked for. */
@@ -286,29 +304,15 @@ export class ConnectionManager {
     this.#details = { features: isObject(said["features"]) ? said["features"] : {} };
     if (typeof connection_id === "string") this.#details.connection_id = connection_id;
     if (typeof said["user_id"] === "string") this.#details.user_id = said["user_id"];
-    const security = this.config.security ?? {};
-    const wanted = security.encryptionEnabled === true;
-    let publicKey: string | undefined;
-    if (this.#secures) {
-      try {
-        const channel = await createSecureChannel(security, {
-          onSettled: (encrypted, reason) => this.#channel === channel && this.#settled(encrypted, reason),
-          onError: (code, error) => this.#fail(code, error),
-        });
-        publicKey = await channel.begin();
-        if (socket !== this.#socket) return;
-        this.#channel = channel;
-      } catch (error) {
-        // What it needs could not be loaded; it may be the next time.
-        if (socket === this.#socket) this.#lost(1006, String(error));
-        return;
-      }
-    }
+    const { encryptionEnabled: wanted = false, messageSignature = false } = this.config.security ?? {};
+    await this.#securing;
+    const publicKey = await this.#channel?.begin();
+    if (socket !== this.#socket) return;
     const features = {
       ...Object.fromEntries(FEATURES.map((name) => [name, true])),
       compression: this.config.compression ?? true,
       encryption: publicKey !== undefined,
-      message_signing: security.messageSignature === true,
+      message_signing: messageSignature,
     };
     const p = {
       client_version: constants.WS_CLIENT_VERSION,
@@ -350,7 +354,7 @@ export class ConnectionManager {
     const frame = typeof data === "string" ? data : new Uint8Array(data as ArrayBuffer);
     this.events.onTraffic("in", typeof frame === "string" ? utf8Length(frame) : frame.length);
     if (frame.length > constants.FRAME_BYTES_MAX) return this.#fail("MESSAGE_TOO_LARGE", `${frame.length} bytes are passed over`);
-    if (typeof frame === "string" && !this.#pumping && !this.#channel) {
+    if (typeof frame === "string" && !this.#pumping && !this.#secures) {
       try {
         return this.#take(decodeText(frame));
       } catch (error) {
@@ -369,6 +373,7 @@ export class ConnectionManager {
   async #pump(): Promise<void> {
     const inbound = this.#inbound;
     this.#pumping = true;
+    await this.#securing;
     for (let frame; inbound === this.#inbound && (frame = inbound.shift()) !== undefined; ) {
       this.#inboundBytes -= frame.length;
       try {
@@ -469,7 +474,7 @@ export class ConnectionManager {
     for (const timer of [this.#retryTimer, this.#stepTimer, this.#probeTimer]) clearTimeout(timer);
     clearInterval(this.#beatTimer);
     const socket = this.#socket;
-    this.#socket = this.#channel = this.#ping = undefined;
+    this.#socket = this.#channel = this.#securing = this.#ping = undefined;
     this.#ready = this.#pumping = false;
     this.#inbound = [];
     this.#inboundBytes = 0;
@@ -479,7 +484,7 @@ export class ConnectionManager {
     if (!socket) return;
     // Its own listeners stay, and do nothing: a socket that is closed while it connects says so as an error.
     try {
-      socket.close(1000);
+      socket.close(NORMAL_CLOSURE);
     } catch {
       // It is let go of all the same.
     }
@@ -489,7 +494,7 @@ export class ConnectionManager {
     const good = this.#wasGood;
     this.#drop();
     logger.info("closed:", code, reason);
-    if (CLOSED_FOR_GOOD.has(code)) {
+    if (code === NORMAL_CLOSURE) {
       this.#listen(false);
       return this.#setState(ConnectionState.DISCONNECTED);
     }
@@ -515,6 +520,7 @@ export class ConnectionManager {
     void (async () => refresh())()
       .then(
         (token) => {
+          if (token === null) this.#setState(ConnectionState.ERROR);
           if (typeof token === "string" && token !== "") this.#token = token;
         },
         (error: unknown) => logger.warn("a new token could not be had:", error),

@@ -1,4 +1,4 @@
-import type { Gap, WSMessage } from "./types.js";
+import type { WSMessage } from "./types.js";
 
 /** What the protocol says that is no news for a page. */
 const SILENT = /^(server_ready|server_hello|client_hello_ack|heartbeat|batch|error|gap|health_check|metrics_request|sync_request|config_update)$/;
@@ -37,10 +37,6 @@ export class PageEvents {
     if (own || BORROWED.test(t)) this.emit(t.replace(/_(.)/g, (_, char: string) => char.toUpperCase()), p);
     if (!own) this.emit(this.#safe(t), p);
     if (tp !== undefined && tp !== t) this.emit(this.#safe(tp), { type: t, payload: p, topic: tp, epoch: e, offset: o, id, cid });
-  }
-
-  gap(gap: Gap): void {
-    this.emit("wseGap", gap);
   }
 
   /** An error of the server, by its code and as `serverError`. */

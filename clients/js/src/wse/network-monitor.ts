@@ -5,7 +5,6 @@ export class NetworkMonitor {
   #latencies: number[] = [];
   /** Of the last pings, whether each was answered. */
   #answered: boolean[] = [];
-  #last: NetworkDiagnostics | null = null;
 
   constructor(
     readonly samplesMax = 100,
@@ -45,11 +44,7 @@ export class NetworkMonitor {
     if (packetLoss > 1) suggestions.push("Pings are lost: the connection drops out");
     const stability = Math.max(0, 100 - jitter / 2 - packetLoss);
     const lastAnalysis = this.now();
-    return (this.#last = { quality, stability, jitter, packetLoss, roundTripTime: average, suggestions, lastAnalysis });
-  }
-
-  getLastDiagnostics(): NetworkDiagnostics | null {
-    return this.#last;
+    return { quality, stability, jitter, packetLoss, roundTripTime: average, suggestions, lastAnalysis };
   }
 
   getLatencyStats() {
@@ -71,7 +66,6 @@ export class NetworkMonitor {
   reset(): void {
     this.#latencies = [];
     this.#answered = [];
-    this.#last = null;
   }
 
   #push<T>(list: T[], value: T): void {

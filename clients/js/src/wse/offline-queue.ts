@@ -13,8 +13,8 @@ export interface OfflineQueueConfig {
   persistToStorage: boolean;
   /** Instead of IndexedDB. */
   storage?: QueueStorage;
-  /** A message left the queue unsent: it gave way, it expired, or another page has sent it. */
-  onDrop?: (message: QueuedMessage, reason: "full" | "expired" | "taken") => void;
+  /** A message left the queue unsent: it gave way, it expired, another page has sent it, or its user is another one. */
+  onDrop?: (message: QueuedMessage, reason: "full" | "expired" | "taken" | "owner") => void;
   now?: () => number;
 }
 
@@ -65,8 +65,7 @@ export class OfflineQueue {
   setOwner(owner: string): void {
     if (owner === this.#owner) return;
     this.#owner = owner;
-    this.#waiting = [];
-    this.#bytes = 0;
+    while (this.size > 0) this.#drop(0, "owner");
   }
 
   /** Takes a message; false where it is full of what is as urgent. `limit` is a smaller size for this one. */
@@ -159,7 +158,7 @@ export class OfflineQueue {
     this.#bytes += item.bytes;
   }
 
-  #drop(index: number, reason: "full" | "expired" | "taken"): void {
+  #drop(index: number, reason: "full" | "expired" | "taken" | "owner"): void {
     const [item] = this.#waiting.splice(index, 1);
     if (!item) return;
     this.#bytes -= item.bytes;

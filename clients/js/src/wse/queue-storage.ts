@@ -20,7 +20,7 @@ const STORE = "messages";
 /** In IndexedDB, shared by all pages of an origin: a message is taken by one of them. Rejects where there is none. */
 export async function openIndexedDb(name = "fanfare_wse_queue"): Promise<QueueStorage> {
   const request = indexedDB.open(name, 1);
-  request.onupgradeneeded = () => request.result.createObjectStore(STORE, { keyPath: "id" });
+  request.onupgradeneeded = () => request.result.createObjectStore(STORE, { autoIncrement: true });
   const db = await done(request);
   // Another page with a newer version must not wait for this one.
   db.onversionchange = () => db.close();
@@ -38,18 +38,21 @@ export async function openIndexedDb(name = "fanfare_wse_queue"): Promise<QueueSt
   return {
     put: (owner, messages) =>
       write((store) => {
-        for (const { payload, ...rest } of messages) store.put({ ...rest, owner, json: JSON.stringify(payload) });
+        for (const { payload, ...rest } of messages) store.add({ ...rest, owner, json: JSON.stringify(payload) });
       }),
     async takeAll(owner, now) {
       const taken: QueuedMessage[] = [];
       await write((store) => {
-        const all: IDBRequest<StoredMessage[]> = store.getAll();
-        all.onsuccess = () => {
-          for (const { owner: of, json, ...rest } of all.result) {
-            const expired = !(rest.expires > now);
-            if (expired || of === owner) store.delete(rest.id);
-            if (!expired && of === owner) taken.push({ ...rest, payload: JSON.parse(json) as unknown });
-          }
+        // In the order in which they were stored.
+        const request = store.openCursor();
+        request.onsuccess = () => {
+          const cursor = request.result;
+          if (!cursor) return;
+          const { owner: of, json, ...rest } = cursor.value as StoredMessage;
+          const expired = !(rest.expires > now);
+          if (expired || of === owner) cursor.delete();
+          if (!expired && of === owner) taken.push({ ...rest, payload: JSON.parse(json) as unknown });
+          cursor.continue();
         };
       });
       return taken;

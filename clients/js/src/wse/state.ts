@@ -46,7 +46,6 @@ export const initialState = (): WSEState => ({
   lastMessage: null,
   lastError: null,
   errorHistory: [],
-  config: { compressionEnabled: true },
   isConnected: () => false,
   canReconnect: () => true,
   getConnectionQuality: () => ConnectionQuality.UNKNOWN,

@@ -1,4 +1,5 @@
 import { useSyncExternalStore } from "react";
+import { logger } from "./logger.js";
 
 /** A state outside of React, used as a hook: whole, or what a selector makes of it, which must not be a new object each time. */
 export interface Store<T> {
@@ -30,7 +31,13 @@ export function createStore<T extends object>(initial: T): Store<T> {
     if (Object.entries(change).every(([key, value]) => Object.is(state[key as keyof T], value))) return;
     const before = state;
     state = { ...state, ...change };
-    for (const listener of [...listeners]) listener(state, before);
+    for (const listener of [...listeners]) {
+      try {
+        listener(state, before);
+      } catch (error) {
+        logger.error("a listener has thrown:", error);
+      }
+    }
   };
   return Object.assign(use, { getState, setState, getInitialState: () => initial, subscribe }) as Store<T>;
 }

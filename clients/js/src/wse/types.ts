@@ -283,7 +283,6 @@ export interface WSEState {
   lastMessage: WSMessage | null;
   lastError: string | null;
   errorHistory: { timestamp: number; error: string; code?: number | undefined }[];
-  config: { compressionEnabled: boolean };
   isConnected(): boolean;
   canReconnect(): boolean;
   getConnectionQuality(): ConnectionQuality;
