@@ -184,6 +184,15 @@ test("a refused token is refreshed, also by an endpoint that is slow and fails f
   expect(one.told("wseAuthFailed")).toHaveLength(3);
 });
 
+test("where there is no other token it gives up, until it gets one", async () => {
+  const one = client({ refreshAuthToken: async () => null }, "old.old.old").start("t");
+  (await server.link()).socket.close(4401, "Token revoked");
+  await reaches(one, "error");
+  one.client.setToken("new.new.new");
+  await (await server.link()).open();
+  await reaches(one, "connected");
+});
+
 test("another token connects anew, and nothing of another user's waits for it", async () => {
   const jwt = (sub: string) => `e30.${Buffer.from(JSON.stringify({ sub })).toString("base64url")}.x`;
   const one = client({}, jwt("ann")).start("t");
@@ -465,6 +474,21 @@ test("frames of every kind, broken and unknown, leave it as it was", async () =>
   expect(one.client.store.getState().metrics.protocolErrors).toBeGreaterThan(50);
   expect(one.client.store.getState().errorHistory.length).toBeLessThanOrEqual(50);
   expect(JSON.stringify(await one.client.diagnostics())).toContain("recoveryState");
+});
+
+test("half a frame and a broken one cost the connection alone", async () => {
+  const one = client().watch("tick").start("t");
+  for (const bytes of [[0x81, 0x7e, 0x01, 0x00, 0x7b], [0xff, 0x01, 0x00], [0x83, 0x00], [0x81, 0x01, 0xff]]) {
+    const link = await server.link();
+    await link.open();
+    // Past the library, which writes whole frames alone.
+    (link.socket as unknown as { _socket: NodeJS.WritableStream })._socket.write(Buffer.from(bytes));
+    if (bytes[0] === 0x81 && bytes[1] === 0x7e) link.cut();
+  }
+  const link = await server.link();
+  await link.open();
+  link.say(stamped(1));
+  await expect.poll(() => one.numbers()).toEqual([1]);
 });
 
 test("it can be stopped and started, with one connection at a time", async () => {

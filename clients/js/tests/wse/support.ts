@@ -17,6 +17,8 @@ export class Watched {
   readonly events: { name: string; detail: any }[] = [];
   readonly messages: WSMessage[] = [];
   readonly states: string[] = [];
+  /** Which events are kept in {@link events}. */
+  keeps: (name: string) => boolean = () => true;
   /** All sockets that it has made. */
   readonly sockets: WebSocket[] = [];
   static readonly socket = WebSocket;
@@ -25,7 +27,7 @@ export class Watched {
     const target = new EventTarget();
     const dispatch = target.dispatchEvent.bind(target);
     target.dispatchEvent = (event) => {
-      this.events.push({ name: event.type, detail: (event as CustomEvent).detail });
+      if (this.keeps(event.type)) this.events.push({ name: event.type, detail: (event as CustomEvent).detail });
       return dispatch(event);
     };
     const Base = (config.WebSocket ?? WebSocket) as unknown as new (url: string, protocols?: string[]) => WebSocket;
