@@ -18,12 +18,13 @@ SEEDS ?= 10000
 # Versions of wse-client, each in a Python of its own.
 WSE_CLIENTS := 2.5.1 1.4.3
 
-.PHONY: help run test test-python test-wse model bench fuzz ci setup
+.PHONY: help run test test-python test-js test-wse model bench fuzz ci setup
 
 help:
 	@echo "make run    build, then serve on 127.0.0.1:8080 with everything open (demo mode); ARGS=\"--shards 1\" for more flags"
 	@echo "make test   the whole test suite"
 	@echo "make test-python  of it, the Python client against the built gateway"
+	@echo "make test-js  of it, the TypeScript client: types, build, sizes, and tests in Node and Chromium against the built gateway"
 	@echo "make test-wse  of it, the published clients of the wse protocol against the built gateway"
 	@echo "make model  the engine against its model, with SEEDS ($(SEEDS)) seeds; FANFARE_MODEL_SEED=7 runs one"
 	@echo "make bench  the benchmarks"
@@ -48,6 +49,7 @@ test:
 	@scripts/setup test
 	cargo test --workspace --locked
 	$(MAKE) --no-print-directory test-python
+	$(MAKE) --no-print-directory test-js
 	$(MAKE) --no-print-directory test-wse
 
 # The Python client against the gateway that `make test` has built.
@@ -55,6 +57,11 @@ test-python:
 	@scripts/setup test
 	$(TARGET)/python/bin/python -m mypy --config-file clients/python/pyproject.toml clients/python/src examples/backend.py examples/wse_app.py
 	FANFARE_BIN=$(abspath $(TARGET))/debug/fanfare $(TARGET)/python/bin/python -m pytest clients/python
+
+# The TypeScript client against the gateway that `make test` has built. The Node of scripts/setup comes first, if it is there.
+test-js:
+	@scripts/setup test
+	cd clients/js && PATH=$(abspath $(TARGET))/node/bin:$$PATH FANFARE_BIN=$(abspath $(TARGET))/debug/fanfare npm run --silent check
 
 # The published clients, unmodified, against the gateway that `make test` has built: side by side, since they mostly wait.
 test-wse:

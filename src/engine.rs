@@ -69,7 +69,7 @@ pub use publication::{Publication, PublicationKind};
 pub use publish::PublishCount;
 pub use publish_result::{PublishResult, Stored};
 pub use queue_groups::{QUEUE_GROUP_BYTES_MAX, QUEUE_GROUPS_MAX, QueueError, is_queue_group};
-pub use recent::KEY_BYTES_MAX;
+pub use recent::{KEY_BYTES_MAX, client_key};
 pub use recover::{Recover, RecoverFrom};
 pub use subscribe::SubscribeError;
 pub use take::Taken;

@@ -24,6 +24,7 @@ struct Sample {
     own_cpu_ns: u64,
     /// `None` without a process id, or when the process has ended.
     server_cpu_ns: Option<u64>,
+    server_ticks: Option<process::Ticks>,
 }
 
 /// Measures between [`Self::start`] and [`Self::stop`].
@@ -80,6 +81,9 @@ impl Window {
             server_cpu_ns: self
                 .pid
                 .and_then(|pid| process::cpu_ns(&pid.to_string()).ok()),
+            server_ticks: self
+                .pid
+                .and_then(|pid| process::ticks(&pid.to_string()).ok()),
         }
     }
 
@@ -143,6 +147,10 @@ impl Window {
             pid,
             cpu_share: server_ns / wall_ns,
             cpu_ns_per_unit: each(server_ns),
+            kernel_share: stop
+                .server_ticks
+                .zip(start.server_ticks)
+                .and_then(|(to, from)| to.kernel_share_since(from)),
             rss_bytes: process::rss_bytes(&pid.to_string()).unwrap_or(0),
             rss_bytes_before: self.rss_bytes_before,
         };

@@ -171,6 +171,9 @@ pub(crate) struct Server {
     /// Cores in use on average.
     pub(crate) cpu_share: f64,
     pub(crate) cpu_ns_per_unit: f64,
+    /// The part of its CPU that it spent in the kernel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) kernel_share: Option<f64>,
     pub(crate) rss_bytes: u64,
     pub(crate) rss_bytes_before: u64,
 }
@@ -392,8 +395,14 @@ impl fmt::Display for Outcome {
             row(
                 "server",
                 format!(
-                    "{:.0} ns of CPU each, {:.0} % of a core, RSS {} ({} before)",
+                    "{:.0} ns of CPU each{}, {:.0} % of a core, RSS {} ({} before)",
                     server.cpu_ns_per_unit,
+                    server
+                        .kernel_share
+                        .map_or_else(String::new, |share| format!(
+                            " ({:.0} % in the kernel)",
+                            share * 100.0
+                        )),
                     server.cpu_share * 100.0,
                     bytes(server.rss_bytes as f64),
                     bytes(server.rss_bytes_before as f64)

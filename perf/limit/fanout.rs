@@ -10,12 +10,14 @@
 //! instead of waiting for one connection.
 
 use std::net::TcpStream;
+use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 
 use crate::report::{Measured, Writes};
-use crate::sockets::{Full, Rounds, limit_send_buffer, pairs, read_to_end};
+use crate::rounds::{Readers, Rounds, Slowest};
+use crate::sockets::{Full, limit_send_buffer, pairs, read_to_end};
 use crate::window::{self, Phase, Shared};
 use crate::{Common, Outcome};
 
@@ -37,6 +39,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "BYTES")]
     send_buffer: Option<usize>,
 
+    /// Batches on the way to each connection at most, where readers are slow: as with a publisher that waits for the
+    /// slowest reader
+    #[arg(long, default_value = "4")]
+    window: NonZeroUsize,
+
     /// Nanoseconds that the reader is busy with each frame: it is slower than the server, and sockets are full.
     #[arg(long, default_value_t = 0, value_name = "NS")]
     work: u64,
@@ -54,15 +61,20 @@ fn measure(options: &Options, join: usize, common: &Common) -> Outcome<Measured>
         limit_send_buffer(&senders, bytes)?;
     }
     let shared = Shared::new();
-    let batch = vec![b'x'; options.frame * join];
+    let slowest = Slowest::new()?;
+    let batch_bytes = options.frame * join;
+    let bytes = vec![b'x'; batch_bytes * options.window.get()];
     let (sent, received, window) = window::run(
         common,
         &shared,
         || match options.work {
-            0 => send(senders, &batch, join as u64, &shared),
-            _ => send_where_room_is(senders, &batch, options.frame, &shared),
+            0 => send(senders, &bytes[..batch_bytes], join as u64, &shared),
+            _ => {
+                let rounds = Rounds::new(senders, &bytes, batch_bytes, &slowest)?;
+                send_where_room_is(rounds, options.frame, &shared)
+            }
         },
-        || receive(receivers, options),
+        || receive(receivers, options, batch_bytes as u64, &slowest),
     )?;
     let mut measured = Measured::new("fanout", "deliveries", window);
     measured.connections = options.connections;
@@ -119,41 +131,50 @@ impl Received {
 }
 
 /// As [`send`], without waiting for one connection while others have room.
-fn send_where_room_is(
-    senders: Vec<TcpStream>,
-    batch: &[u8],
-    frame: usize,
-    shared: &Shared,
-) -> Outcome<Sent> {
-    let mut rounds = Rounds::new(senders)?;
+fn send_where_room_is(mut rounds: Rounds<'_>, frame: usize, shared: &Shared) -> Outcome<Sent> {
     let mut warm = None;
     while !shared.has_reached(Phase::Stopping) {
         if warm.is_none() && shared.is_measuring() {
             warm = Some(rounds.full);
         }
         let before = rounds.sent();
-        rounds.write(batch)?;
+        rounds.write()?;
         shared.add(rounds.sent() / frame as u64 - before / frame as u64);
     }
     let full = rounds.full.since(warm.unwrap_or_default());
-    let bytes = rounds.finish(batch)?;
+    let bytes = rounds.finish()?;
     Ok(Sent { bytes, full })
 }
 
 /// Reads everything until all connections end.
-fn receive(receivers: Vec<TcpStream>, options: &Options) -> Outcome<Received> {
+fn receive(
+    receivers: Vec<TcpStream>,
+    options: &Options,
+    batch_bytes: u64,
+    slowest: &Slowest,
+) -> Outcome<Received> {
+    let mut readers = match options.work {
+        0 => None,
+        _ => Some(Readers::new(slowest, receivers.len(), options.window)),
+    };
     let work = Duration::from_nanos(options.work);
     let mut received = Received {
         bytes: vec![0; receivers.len()],
         reads: 0,
     };
     read_to_end(receivers, |number, bytes| {
-        received.bytes[number] += bytes.len() as u64;
+        let before = received.bytes[number];
+        let after = before + bytes.len() as u64;
+        received.bytes[number] = after;
         received.reads += 1;
         let frames = (bytes.len() / options.frame) as u32;
         let until = Instant::now() + work * frames;
         while Instant::now() < until {
             std::hint::spin_loop();
+        }
+        match &mut readers {
+            Some(readers) => readers.note(before / batch_bytes, after / batch_bytes),
+            None => Ok(()),
         }
     })?;
     Ok(received)

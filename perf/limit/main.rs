@@ -25,6 +25,7 @@ mod exchange;
 mod fanout;
 mod paced;
 mod report;
+mod rounds;
 mod sockets;
 mod tls;
 mod window;

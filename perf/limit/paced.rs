@@ -151,6 +151,7 @@ fn receive(
             let late_ns = now_ns.saturating_sub(schedule.due_ns(message));
             received.latency.saturating_record(late_ns.max(1));
         }
+        Ok(())
     })?;
     Ok(received)
 }

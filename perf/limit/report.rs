@@ -48,6 +48,7 @@ pub(crate) struct Measured {
 struct Server {
     cpu_share: f64,
     cpu_ns_per_unit: f64,
+    kernel_share: f64,
 }
 
 /// How frames were joined into writes.
@@ -80,6 +81,7 @@ impl Measured {
             server: Server {
                 cpu_share,
                 cpu_ns_per_unit: each(window.server_ns),
+                kernel_share: window.server_kernel_share,
             },
             generator_cpu_share,
             generator_cpu_ns_per_unit: each(window.generator_ns),

@@ -108,92 +108,6 @@ impl Full {
     }
 }
 
-/// Connections that are sent the same batch over and over: a round is one write to each that has room.
-pub(crate) struct Rounds {
-    poller: Poller,
-    sockets: Vec<TcpStream>,
-    /// Bytes of each so far.
-    sent: Vec<u64>,
-    /// Those with room, in turn.
-    ready: Vec<usize>,
-    has_room: Vec<bool>,
-    events: Vec<Event>,
-    total: u64,
-    pub(crate) full: Full,
-}
-
-impl Rounds {
-    pub(crate) fn new(sockets: Vec<TcpStream>) -> Outcome<Self> {
-        let poller = Poller::new()?;
-        for (number, socket) in sockets.iter().enumerate() {
-            poller.add(socket, number as u64, EventFlags::OUT | EventFlags::ET)?;
-        }
-        Ok(Self {
-            poller,
-            sent: vec![0; sockets.len()],
-            ready: (0..sockets.len()).collect(),
-            has_room: vec![true; sockets.len()],
-            sockets,
-            events: Vec::new(),
-            total: 0,
-            full: Full::default(),
-        })
-    }
-
-    /// Bytes of all.
-    pub(crate) fn sent(&self) -> u64 {
-        self.total
-    }
-
-    /// One write to each that has room, of what is left of its batch. Waits for room where none has.
-    pub(crate) fn write(&mut self, batch: &[u8]) -> Outcome<()> {
-        for number in std::mem::take(&mut self.ready) {
-            let sent = &mut self.sent[number];
-            let rest = &batch[(*sent % batch.len() as u64) as usize..];
-            let written = match (&self.sockets[number]).write(rest) {
-                Ok(written) => written,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
-                Err(error) => return Err(error.into()),
-            };
-            *sent += written as u64;
-            self.total += written as u64;
-            self.has_room[number] = written == rest.len();
-            match self.has_room[number] {
-                true => self.ready.push(number),
-                false => self.full.partial_writes += 1,
-            }
-        }
-        let timeout = match self.ready.is_empty() {
-            true => {
-                self.full.waits += 1;
-                None
-            }
-            false => Some(Duration::ZERO),
-        };
-        self.poller.wait(&mut self.events, timeout)?;
-        for event in &self.events {
-            let number = event.data.u64() as usize;
-            // One that has never been full is told of, too.
-            if !std::mem::replace(&mut self.has_room[number], true) {
-                self.ready.push(number);
-            }
-        }
-        Ok(())
-    }
-
-    /// Sends what is left of each batch. Returns the bytes of each.
-    pub(crate) fn finish(mut self, batch: &[u8]) -> Outcome<Vec<u64>> {
-        for (socket, sent) in self.sockets.iter_mut().zip(&mut self.sent) {
-            let at = (*sent % batch.len() as u64) as usize;
-            if at > 0 {
-                self.full.write(socket, &batch[at..])?;
-                *sent += (batch.len() - at) as u64;
-            }
-        }
-        Ok(self.sent)
-    }
-}
-
 /// What a read brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Arrived {
@@ -215,7 +129,7 @@ pub(crate) fn read(mut socket: &TcpStream, buffer: &mut [u8]) -> io::Result<Arri
 /// Reads everything until all connections end; `each` gets what a read brought, and from which.
 pub(crate) fn read_to_end(
     sockets: Vec<TcpStream>,
-    mut each: impl FnMut(usize, &[u8]),
+    mut each: impl FnMut(usize, &[u8]) -> Outcome<()>,
 ) -> Outcome<()> {
     let poller = Poller::of(&sockets)?;
     let mut open = sockets.len();
@@ -230,7 +144,7 @@ pub(crate) fn read_to_end(
                 continue;
             };
             match read(socket, &mut buffer)? {
-                Arrived::Bytes(count) => each(number, &buffer[..count]),
+                Arrived::Bytes(count) => each(number, &buffer[..count])?,
                 Arrived::Nothing => {}
                 Arrived::End => {
                     sockets[number] = None;

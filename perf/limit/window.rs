@@ -74,6 +74,8 @@ pub(crate) struct Window {
     /// CPU time of the two threads.
     pub(crate) server_ns: u64,
     pub(crate) generator_ns: u64,
+    /// The part of the server's CPU that it spent in the kernel.
+    pub(crate) server_kernel_share: f64,
 }
 
 /// Runs the two threads on their cores, and says what they returned.
@@ -103,6 +105,7 @@ pub(crate) fn run<S: Send, G: Send>(
                 count,
                 server.cpu_ns()?,
                 generator.cpu_ns()?,
+                server.ticks()?,
             ))
         };
         wait(duration / 5);
@@ -122,6 +125,7 @@ pub(crate) fn run<S: Send, G: Send>(
             count: to.1 - from.1,
             server_ns: to.2 - from.2,
             generator_ns: to.3 - from.3,
+            server_kernel_share: kernel_share(from.4, to.4),
         };
         Ok((served, generated, window))
     })
@@ -130,8 +134,8 @@ pub(crate) fn run<S: Send, G: Send>(
 /// A thread on a core of its own, whose CPU time others may look at.
 struct Worker<'scope, T> {
     thread: ScopedJoinHandle<'scope, Outcome<T>>,
-    /// The kernel's name for its counters.
-    schedstat: String,
+    /// The kernel's folder of its counters.
+    counters: String,
 }
 
 impl<'scope, T: Send + 'scope> Worker<'scope, T> {
@@ -149,7 +153,7 @@ impl<'scope, T: Send + 'scope> Worker<'scope, T> {
         let id = start.recv()?.as_raw_nonzero();
         Ok(Self {
             thread,
-            schedstat: format!("/proc/self/task/{id}/schedstat"),
+            counters: format!("/proc/self/task/{id}"),
         })
     }
 
@@ -160,15 +164,33 @@ impl<'scope, T: Send + 'scope> Worker<'scope, T> {
     /// Nanoseconds on a processor so far, up to the scheduler's last look at it (a few
     /// milliseconds).
     fn cpu_ns(&self) -> Outcome<u64> {
-        let schedstat = fs::read_to_string(&self.schedstat)
-            .map_err(|error| format!("{}: {error}", self.schedstat))?;
+        let schedstat = self.read("schedstat")?;
         let first = schedstat.split_ascii_whitespace().next();
         Ok(first.unwrap_or_default().parse()?)
+    }
+
+    /// CPU time in its own code and in the kernel, in ticks of the clock.
+    fn ticks(&self) -> Outcome<[u64; 2]> {
+        let stat = self.read("stat")?;
+        let after_name = stat.rsplit_once(')').map_or("", |(_, after)| after);
+        let mut fields = after_name.split_ascii_whitespace().skip(11);
+        let mut next = || fields.next().unwrap_or_default().parse();
+        Ok([next()?, next()?])
+    }
+
+    fn read(&self, counters: &str) -> Outcome<String> {
+        let path = format!("{}/{counters}", self.counters);
+        fs::read_to_string(&path).map_err(|error| format!("{path}: {error}").into())
     }
 
     fn join(self) -> Outcome<T> {
         self.thread.join().map_err(|_| "a thread panicked")?
     }
+}
+
+fn kernel_share(from: [u64; 2], to: [u64; 2]) -> f64 {
+    let [user, kernel] = [0, 1].map(|part| (to[part] - from[part]) as f64);
+    kernel / (user + kernel).max(1.0)
 }
 
 /// Puts this thread on a core.

@@ -67,7 +67,7 @@ def burst(size, peers):
 def full(name, send_buffer, row, peers=False):
     """Readers that are slower than the server: sockets are full. The limit writes a burst at a time."""
     work = 60
-    limit = f"fanout --connections 1000 --frame {{wire}} --join 1024 --work {work}"
+    limit = f"fanout --connections 1000 --frame {{wire}} --join 1024 --window 4 --work {work}"
     environment = ()
     if send_buffer:
         limit += f" --send-buffer {send_buffer}"

@@ -42,6 +42,7 @@ def contender(reports):
         "per_second": middle([report["per_second"] for report in good]),
         "cpu_ns": middle([server["cpu_ns_per_unit"] for server in servers]),
         "cpu_share": middle([server["cpu_share"] for server in servers]),
+        "kernel_share": middle([server.get("kernel_share") for server in servers]),
         "p50_us": of("latency_us", "p50"),
         "p99_us": of("latency_us", "p99"),
         # What the limit was told to join; elsewhere what was seen.
@@ -106,8 +107,8 @@ def quotient(one, other):
     return float(f"{one['median'] / other['median']:.4g}")
 
 
-COLUMNS = ("", "per second", "spread", "CPU ns each", "x gateway's rate", "x its CPU", "p50", "p99", "join", "generator", "faults")
-WIDTHS = "  {:<15} {:>13} {:>7} {:>12} {:>17} {:>10} {:>9} {:>9} {:>6} {:>10} {:>7}"
+COLUMNS = ("", "per second", "spread", "CPU ns each", "kernel", "x gateway's rate", "x its CPU", "p50", "p99", "join", "generator", "faults")
+WIDTHS = "  {:<15} {:>13} {:>7} {:>12} {:>7} {:>17} {:>10} {:>9} {:>9} {:>6} {:>10} {:>7}"
 
 
 def print_summary(summary):
@@ -120,12 +121,13 @@ def print_summary(summary):
             number(line["per_second"], "{:,.0f}"),
             f"{line['per_second']['spread_percent']:.0f} %" if line["per_second"] else "-",
             number(line["cpu_ns"], "{:,.1f}"),
+            percent(line.get("kernel_share")),
             inverse(ratio.get("per_second")),
             inverse(ratio.get("cpu_ns")),
             microseconds(line.get("p50_us")),
             microseconds(line.get("p99_us")),
             number(line["join"], "{:.0f}"),
-            f"{line['generator_cpu_share']['median'] * 100:.0f} %" if line.get("generator_cpu_share") else "",
+            percent(line.get("generator_cpu_share")),
             str(line.get("faults", "")),
         ))
         for remark in remarks(line, is_paced(summary)):
@@ -177,6 +179,10 @@ def million(line):
 
 def number(value, form):
     return form.format(value["median"]) if value and value["median"] else "-"
+
+
+def percent(value):
+    return f"{value['median'] * 100:.0f} %" if value else ""
 
 
 def microseconds(value):

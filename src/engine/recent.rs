@@ -13,12 +13,29 @@ const KEYS_MAX: usize = 200_000;
 /// The longest key, in bytes.
 pub const KEY_BYTES_MAX: usize = 128;
 
+/// What the key of a client begins with. Those of services are JSON numbers and strings, and never do.
+const CLIENT: char = 'c';
+
+/// The key of a publication of `user`, apart from the equal ones of other users and of services. Clients without a user
+/// share theirs.
+#[must_use]
+pub fn client_key(user: &str, key: &str) -> String {
+    // With the length of the first part, so that no two pairs make the same (hostile-inputs.md A16).
+    format!("{CLIENT}{}:{user}{key}", user.len())
+}
+
 /// A topic and a key; a pair, since a concatenation would be ambiguous (hostile-inputs.md A16).
 type PublicationKey = (Box<str>, Box<str>);
 
-/// The keys of recent publications, and their offsets.
+/// The keys of recent publications, and their offsets. Clients cannot make it forget those of services.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
+    services: Keys,
+    clients: Keys,
+}
+
+#[derive(Debug, Default)]
+struct Keys {
     offsets: HashMap<PublicationKey, u64>,
     /// Oldest first, each with the time it was recorded.
     order: VecDeque<(u64, PublicationKey)>,
@@ -27,12 +44,29 @@ pub(super) struct Recent {
 impl Recent {
     /// The offset of the publication with this key.
     pub(super) fn find(&mut self, topic: &str, key: &str, now_ms: u64) -> Option<u64> {
-        self.forget(now_ms);
-        self.offsets.get(&(topic.into(), key.into())).copied()
+        self.keys_like(key).find(topic, key, now_ms)
     }
 
     /// Records the offset of a publication.
     pub(super) fn note(&mut self, topic: &str, key: &str, offset: u64, now_ms: u64) {
+        self.keys_like(key).note(topic, key, offset, now_ms);
+    }
+
+    fn keys_like(&mut self, key: &str) -> &mut Keys {
+        match key.starts_with(CLIENT) {
+            true => &mut self.clients,
+            false => &mut self.services,
+        }
+    }
+}
+
+impl Keys {
+    fn find(&mut self, topic: &str, key: &str, now_ms: u64) -> Option<u64> {
+        self.forget(now_ms);
+        self.offsets.get(&(topic.into(), key.into())).copied()
+    }
+
+    fn note(&mut self, topic: &str, key: &str, offset: u64, now_ms: u64) {
         let name: PublicationKey = (topic.into(), key.into());
         if self.offsets.insert(name.clone(), offset).is_none() {
             self.order.push_back((now_ms, name));
@@ -63,7 +97,7 @@ mod tests {
         assert_eq!(recent.find("ak", "", 1000), None);
         assert_eq!(recent.find("b", "k", 1000), None);
         assert_eq!(recent.find("a", "k", 1000 + KEPT_MS), None);
-        assert!(recent.offsets.is_empty());
+        assert!(recent.services.offsets.is_empty());
     }
 
     #[test]
@@ -74,6 +108,34 @@ mod tests {
         }
         assert_eq!(recent.find("a", "0", 0), None);
         assert_eq!(recent.find("a", "1", 0), Some(1));
-        assert_eq!(recent.offsets.len(), KEYS_MAX);
+        assert_eq!(recent.services.offsets.len(), KEYS_MAX);
+    }
+
+    #[test]
+    fn keys_of_users_and_services_are_apart() {
+        let mut recent = Recent::default();
+        let keys = [
+            r#""k""#.to_owned(),
+            client_key("", r#""k""#),
+            client_key("ann", r#""k""#),
+            client_key("an", r#"n"k""#),
+        ];
+        for (offset, key) in (1..).zip(&keys) {
+            assert_eq!(recent.find("a", key, 0), None, "{key}");
+            recent.note("a", key, offset, 0);
+        }
+        for (offset, key) in (1..).zip(&keys) {
+            assert_eq!(recent.find("a", key, 0), Some(offset), "{key}");
+        }
+    }
+
+    #[test]
+    fn clients_do_not_make_it_forget_the_keys_of_services() {
+        let mut recent = Recent::default();
+        recent.note("a", "7", 1, 0);
+        for offset in 0..=KEYS_MAX as u64 {
+            recent.note("a", &client_key("ann", &offset.to_string()), offset, 0);
+        }
+        assert_eq!(recent.find("a", "7", 0), Some(1));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::{MissedTickBehavior, interval, sleep};
@@ -45,9 +45,11 @@ async fn flush(shard: Rc<Shard>, records: Rc<Records>) {
         if !delay.is_zero() {
             sleep(delay).await;
         }
-        let began = Instant::now();
+        shard.clock.refresh();
+        let began = shard.clock.read_at();
         while flush_once(&shard, &records) == Flush::More {
             yield_now().await;
+            shard.clock.refresh();
         }
         shard
             .counters
@@ -139,7 +141,7 @@ async fn tick(shard: Rc<Shard>, records: Rc<Records>) {
     for tick in 1_u32.. {
         ticks.tick().await;
         shard.counters.ticks.add(1);
-        shard.clock.refresh();
+        shard.clock.set();
         for peer in shard.check_deadlines(&limits) {
             records.beat(&shard, peer);
         }

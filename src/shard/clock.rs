@@ -1,4 +1,4 @@
-//! The clock of a shard: read once per turn, not once per message.
+//! The clock of a shard: read once per task and turn, not once per message.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant, SystemTime};
@@ -10,6 +10,9 @@ use crate::timestamp::{TIMESTAMP_LEN, timestamp_of};
 #[derive(Debug)]
 pub struct Clock {
     start: Instant,
+    read_at: Cell<Instant>,
+    /// What the wall clock said at `start`, by the last [`Clock::set`].
+    wall_start: Cell<Duration>,
     now: Cell<Now>,
     /// The wall clock as text.
     timestamp: Cell<[u8; TIMESTAMP_LEN]>,
@@ -21,28 +24,46 @@ impl Clock {
     pub fn since(start: Instant) -> Self {
         let clock = Self {
             start,
+            read_at: Cell::new(start),
+            wall_start: Cell::default(),
             now: Cell::default(),
             timestamp: Cell::new([b'0'; TIMESTAMP_LEN]),
         };
-        clock.refresh();
+        clock.set();
         clock
     }
 
-    /// Reads the system's clocks. Called when a task is polled.
-    ///
-    /// Cost: two clock reads through the vDSO; once per millisecond, the formatting of a date.
-    pub fn refresh(&self) {
-        let since = self.start.elapsed();
-        let ms = u64::try_from(since.as_millis()).expect("no process lives that long");
-        let wall = SystemTime::now();
-        let since = wall
+    /// Sets the wall clock by the system's, which may have been stepped, and refreshes. Called at each tick.
+    pub fn set(&self) {
+        let wall = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or(Duration::ZERO);
-        let wall_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        self.wall_start
+            .set(wall.saturating_sub(self.start.elapsed()));
+        self.refresh();
+    }
+
+    /// Reads the monotonic clock. Called when a task is polled. The wall clock goes on with it from the last
+    /// [`Self::set`].
+    ///
+    /// Cost: one clock read through the vDSO; once per millisecond, the formatting of a date.
+    pub fn refresh(&self) {
+        let read_at = Instant::now();
+        self.read_at.set(read_at);
+        let since = read_at.saturating_duration_since(self.start);
+        let ms = u64::try_from(since.as_millis()).expect("no process lives that long");
+        let wall = self.wall_start.get().saturating_add(since);
+        let wall_ms = u64::try_from(wall.as_millis()).unwrap_or(u64::MAX);
         let before = self.now.replace(Now { ms, wall_ms });
         if wall_ms != before.wall_ms {
             self.timestamp.set(timestamp_of(wall_ms));
         }
+    }
+
+    /// When it was refreshed.
+    #[must_use]
+    pub fn read_at(&self) -> Instant {
+        self.read_at.get()
     }
 
     /// The time of this turn.
@@ -73,5 +94,26 @@ impl Clock {
     #[must_use]
     pub fn timestamp(&self) -> [u8; TIMESTAMP_LEN] {
         self.timestamp.get()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wall_clock_goes_on_with_the_monotonic_one_and_is_set_by_the_systems() {
+        let clock = Clock::since(Instant::now());
+        let was_ms = clock.wall_ms();
+        clock.wall_start.set(Duration::ZERO);
+        clock.refresh();
+        assert_eq!(clock.wall_ms(), clock.now_ms());
+        assert_eq!(
+            clock.timestamp(),
+            timestamp_of(clock.wall_ms()),
+            "the text is of the same time"
+        );
+        clock.set();
+        assert!(clock.wall_ms() >= was_ms && clock.now_ms() < clock.wall_ms());
     }
 }

@@ -37,9 +37,8 @@ impl Wakers {
 }
 
 impl Shard {
-    /// Begins a flush. The caller then hands all of [`Self::next_outcome`] to sessions and calls [`Self::flush`].
+    /// Begins a flush at the time of the clock. The caller then hands all of [`Self::next_outcome`] to sessions and calls [`Self::flush`].
     pub fn begin_flush(&self) {
-        self.clock.refresh();
         self.engine(|engine| engine.go_on_waiting());
     }
 

@@ -155,3 +155,39 @@ fn a21_what_the_application_and_the_nameless_publish_has_no_publisher() {
         assert_eq!(event["publisher"], "ann", "{event}");
     }
 }
+
+#[test]
+fn a_key_is_its_users_and_a_publication_with_it_is_published_once() {
+    for shards in [1, 2] {
+        let gateway = gateway(shards);
+        for topic in TOPICS {
+            let publish = |client: &mut Client, key: &Value| {
+                client.say(
+                    &json!({ "type": "publish", "event": topic, "data": 1, "key": key, "id": 1 }),
+                );
+                client.json()["result"]["offset"].clone()
+            };
+            let clients = [
+                ("ann", "user"),
+                ("bob", "user"),
+                ("backend", "service"),
+                ("", ""),
+            ];
+            for (offset, (user, role)) in (1..).step_by(2).zip(clients) {
+                // Twice, as after a lost connection.
+                for _ in 0..2 {
+                    let (mut client, _) = match user {
+                        "" => connect(&gateway, "/api/v1/ws"),
+                        _ => with_token(&gateway, user, role),
+                    };
+                    assert_eq!(publish(&mut client, &json!("7")), offset, "{user}");
+                    assert_eq!(publish(&mut client, &json!(7)), offset + 1, "{user}");
+                }
+            }
+            // A service has one set of keys, over HTTP and here.
+            let body = json!({ "topic": topic, "payload": 1, "id": "7" });
+            let answer = http(&gateway, "POST", "/api/v1/publish", &body);
+            assert_eq!(answer["offset"], 5, "{answer}");
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::Refusal;
-use crate::engine::Recover;
+use crate::engine::{KEY_BYTES_MAX, Recover};
 use crate::json::{self, JsonError, Raw};
 
 mod request;
@@ -39,6 +39,8 @@ pub enum Action<'a> {
         event: Cow<'a, str>,
         /// A JSON value, unparsed.
         data: &'a str,
+        /// Makes it idempotent: a JSON string or number, unparsed; at most [`KEY_BYTES_MAX`] bytes.
+        key: Option<&'a str>,
     },
     /// Take this token instead of the connection's.
     Authenticate(Cow<'a, str>),
@@ -78,6 +80,7 @@ struct CommandFields<'a> {
     events: Option<Raw<'a>>,
     event_types: Option<Raw<'a>>,
     data: Option<Raw<'a>>,
+    key: Option<Raw<'a>>,
     recover: Option<Raw<'a>>,
     params: Option<Raw<'a>>,
     command: Option<Raw<'a>>,
@@ -132,6 +135,7 @@ impl<'a> CommandFields<'a> {
                 "events" => &mut fields.events,
                 "event_types" => &mut fields.event_types,
                 "data" => &mut fields.data,
+                "key" => &mut fields.key,
                 "recover" => &mut fields.recover,
                 "params" => &mut fields.params,
                 "command" => &mut fields.command,
@@ -208,7 +212,13 @@ fn publish<'a>(fields: &CommandFields<'a>, id: Option<Raw<'a>>) -> Result<Action
     let event =
         event.ok_or_else(|| Refusal::invalid(id, "`event` is missing: the name to publish to"))?;
     let data = fields.data.map_or("null", Raw::text);
-    Ok(Action::Publish { event, data })
+    let key = fields.key.filter(|key| !key.is_null());
+    if key.is_some_and(|key| !key.is_scalar_id() || key.text().len() > KEY_BYTES_MAX) {
+        let message = format!("`key` is a string or number of at most {KEY_BYTES_MAX} bytes");
+        return Err(Refusal::invalid(id, message));
+    }
+    let key = key.map(Raw::text);
+    Ok(Action::Publish { event, data, key })
 }
 
 /// The list of names: `events` or `event_types`, at the top level or in `data`.
@@ -333,11 +343,11 @@ mod tests {
     fn data_is_passed_on_byte_for_byte() {
         check(
             r#"{"type":"publish","event":"a.b","data":{ "x" : [1.0, "\u0041"] }}"#,
-            Ok(r#"Publish { event: "a.b", data: "{ \"x\" : [1.0, \"\\u0041\"] }" }"#),
+            Ok(r#"Publish { event: "a.b", data: "{ \"x\" : [1.0, \"\\u0041\"] }", key: None }"#),
         );
         check(
             r#"{"type":"publish","event":"a"}"#,
-            Ok(r#"Publish { event: "a", data: "null" }"#),
+            Ok(r#"Publish { event: "a", data: "null", key: None }"#),
         );
     }
 

@@ -25,6 +25,7 @@ use crate::process::{LimitReached, RateLimited};
 use crate::shard::{ConnectionOrder, Disconnect, OrderReply, OrderResult, Shard};
 use crate::topic::{self, NameError, Selector};
 use crate::ws::Payload;
+use publish::ClientPost;
 use subscribe::By;
 use subscriptions::{Subscriptions, is_pattern};
 
@@ -188,8 +189,14 @@ impl EventsSession {
             return Flow::Wait;
         }
         match command.action {
-            Action::Publish { event, data } => {
-                let flow = publish::publish(shard, peer, self.identity(), command.id, &event, data);
+            Action::Publish { event, data, key } => {
+                let post = ClientPost {
+                    id: command.id,
+                    event: &event,
+                    data,
+                    key,
+                };
+                let flow = publish::publish(shard, peer, self.identity(), &post);
                 if flow == Flow::Wait {
                     self.resume = Some(0);
                 }

@@ -212,10 +212,10 @@ export function connect(url: string | URL, options: Options = {}): Client {
       }
     } catch (cause) {
       if (!isCurrent()) return;
-      const why = cause instanceof Error ? cause.message : (cause ?? "there is none");
-      const error = new FanfareError("TOKEN", `No token: ${why}`, "token", {}, cause);
+      const why = cause instanceof Error ? cause.message : (cause ?? "There is no token");
+      const error = new FanfareError(need ? "TOKEN" : "CONNECTION_LOST", `${why}`, "token", {}, cause);
       if (cause === null) return finish("ended", error);
-      // It may be no token at all.
+      // What there is may be no token at all.
       need ??= "refused";
       wait(error);
     }

@@ -1,25 +1,41 @@
 //! `publish`.
 
+use std::borrow::Cow;
+
 use super::{answer, error, limit_of, note_name};
 use crate::auth::{Identity, Permissions};
 use crate::conn::Flow;
 use crate::dialect::events::Refusal;
-use crate::engine::{Post, PublishResult};
+use crate::engine::{Post, PublishResult, client_key};
 use crate::id::PeerId;
 use crate::json::Raw;
 use crate::metrics::Limited;
 use crate::shard::Shard;
 use crate::topic;
 
-/// Publishes `data`, after checks of the name, the permission and the size.
+/// A publication as a client has sent it.
+pub(super) struct ClientPost<'a> {
+    pub(super) id: Option<Raw<'a>>,
+    pub(super) event: &'a str,
+    /// JSON, unparsed.
+    pub(super) data: &'a str,
+    /// Makes it idempotent.
+    pub(super) key: Option<&'a str>,
+}
+
+/// Publishes `client_post`, after checks of the name, the permission and the size.
 pub(super) fn publish(
     shard: &Shard,
     peer: PeerId,
     identity: Option<&Identity>,
-    id: Option<Raw<'_>>,
-    event: &str,
-    data: &str,
+    client_post: &ClientPost<'_>,
 ) -> Flow {
+    let ClientPost {
+        id,
+        event,
+        data,
+        key,
+    } = *client_post;
     let may = Permissions::new(&shard.config, identity);
     if let Err(why) = topic::check_topic(event) {
         note_name(shard, why);
@@ -58,9 +74,16 @@ pub(super) fn publish(
     // A message without an id gets no confirmation, only errors.
     let id_text = id.map_or("", Raw::text);
     // A service speaks for the application.
-    let publisher = identity.filter(|identity| namespace.publisher && !identity.is_service());
+    let client = identity.filter(|identity| !identity.is_service());
+    let user = client.map_or("", |identity| &identity.user);
+    let key = match key {
+        Some(key) if identity.is_some_and(Identity::is_service) => Cow::Borrowed(key),
+        Some(key) => Cow::Owned(client_key(user, key)),
+        None => Cow::Borrowed(""),
+    };
     let post = Post {
-        publisher: publisher.map_or("", |identity| &identity.user),
+        publisher: if namespace.publisher { user } else { "" },
+        key: &key,
         ..Post::event(event, data.as_bytes())
     };
     match shard.engine(|engine| engine.publish(peer, &post, id_text)) {
