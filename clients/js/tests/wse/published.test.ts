@@ -1,7 +1,6 @@
 // The same client against the published WSE server 2.5.1, which runs in Python 3.12 or later: what works there works here.
 //
-// Looked for as `target/wse-server-2.5.1`, made by
-// `python3.12 -m venv target/wse-server-2.5.1 && target/wse-server-2.5.1/bin/pip install wse-server==2.5.1`, or where
+// Looked for as `target/wse-server-2.5.1`, which `scripts/setup test` makes where there is such a Python, or where
 // WSE_SERVER_PYTHON says.
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -18,7 +17,7 @@ const python =
   process.env["WSE_SERVER_PYTHON"] ??
   resolve(repository, process.env["CARGO_TARGET_DIR"] ?? "target", "wse-server-2.5.1/bin/python");
 const found = existsSync(python);
-if (!found) console.warn(`skipped: there is no WSE server at ${python}; tests/wse/published.test.ts says how to make it`);
+if (!found) console.warn(`skipped: there is no WSE server at ${python}: it needs Python 3.12, and \`scripts/setup test\``);
 
 describe.skipIf(!found)("the published server", () => {
   let port: number;
