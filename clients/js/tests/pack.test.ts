@@ -41,9 +41,9 @@ test("it has its license, its readme, maps and types, and no tests", () => {
 test("every entry point is there", () => {
   const folder = join(project, "node_modules/fanfare-client");
   const { exports } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
-  const sources = readdirSync(join(root, "src"));
+  const sources = readdirSync(join(root, "src"), { recursive: true }).map(String);
   const missing = Object.values<{ types: string; default: string }>(exports)
-    .filter(({ default: file }) => sources.includes(file.split("/")[2]!))
+    .filter(({ default: file }) => sources.some((source) => source.startsWith(`${file.split("/")[2]}/index.`)))
     .flatMap((entry) => Object.values(entry))
     .filter((file) => !readdirSync(folder, { recursive: true }).map(String).includes(file.slice(2)));
   expect(missing).toEqual([]);

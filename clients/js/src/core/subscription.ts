@@ -118,7 +118,7 @@ export interface Member {
  * `for await (const event of subscription)`, gets them and gaps from a buffer, and leaving it unsubscribes. What comes
  * while there is neither waits in the buffer.
  */
-export interface Subscription<T = unknown> extends AsyncIterable<TopicEvent<T> | Gap, undefined> {
+export interface Subscription<T = unknown> extends AsyncIterable<TopicEvent<T> | Gap> {
   /** The topic or pattern. */
   readonly name: string;
   readonly state: SubscriptionState;
@@ -138,6 +138,7 @@ export interface Subscription<T = unknown> extends AsyncIterable<TopicEvent<T> |
   ready(): Promise<void>;
   /** Ends it. Nothing comes any more, and loops end. */
   unsubscribe(): void;
+  [Symbol.asyncIterator](): AsyncIterator<TopicEvent<T> | Gap, undefined>;
 }
 
 /** Topics whose places a subscription remembers. Beyond it the one that was silent longest is forgotten. */
