@@ -173,12 +173,10 @@ export function useWSE(first?: UseWSEConfig | string | null, list?: readonly str
     client.store.getInitialState,
   );
 
+  // The same functions at each render, so that effects may depend on them.
+  const actions = useMemo(() => actionsOf(client, owner), [client]);
   return useMemo(() => {
-    const result = {
-      subscribe: (names: readonly string[]) => client.subscribe(names, owner),
-      unsubscribe: (names: readonly string[]) => client.unsubscribe(names, owner),
-      ...actionsOf(client),
-    };
+    const result = { ...actions };
     const show = (name: string, field: keyof WSEState, of: (value: unknown) => unknown = (value) => value) =>
       Object.defineProperty(result, name, { enumerable: true, get: () => (used.add(field), of(client.store.getState()[field])) });
     for (const field of ["connectionState", "lastMessage", "lastError", "metrics", "diagnostics", "circuitBreaker", "activeTopics"] as const) show(field, field);
@@ -186,22 +184,16 @@ export function useWSE(first?: UseWSEConfig | string | null, list?: readonly str
     show("stats", "metrics");
     for (const name of ["isConnected", "isReady"]) show(name, "connectionState", (state) => state === ConnectionState.CONNECTED);
     return result as unknown as UseWSEReturn;
-  }, [client, snapshot]);
+  }, [actions, snapshot]);
 }
 
-const actions = new WeakMap<WSEClient, ReturnType<typeof makeActions>>();
-
-/** The same functions at each render, so that effects may depend on them. */
-function actionsOf(client: WSEClient): ReturnType<typeof makeActions> {
-  const known = actions.get(client) ?? makeActions(client);
-  actions.set(client, known);
-  return known;
-}
-
-function makeActions(client: WSEClient) {
+/** What a component that is `owner` may do. */
+function actionsOf(client: WSEClient, owner: object) {
   const reconnect = () => client.reconnect();
   return {
     client,
+    subscribe: (topics: readonly string[]) => client.subscribe(topics, owner),
+    unsubscribe: (topics: readonly string[]) => client.unsubscribe(topics, owner),
     sendMessage: (type: string, payload?: unknown, options?: MessageOptions) => client.send(type, payload, options),
     sendBatch: (messages: readonly { type: string; payload?: unknown }[]) => messages.forEach(({ type, payload }) => client.send(type, payload)),
     requestSnapshot: (topics?: readonly string[]) => client.requestSnapshot(topics),

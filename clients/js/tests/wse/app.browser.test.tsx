@@ -141,6 +141,27 @@ test("a component is rendered for what it reads alone", async () => {
   other.stop();
 });
 
+test("effects may depend on the functions, whatever else is read", async () => {
+  const mine = await token("ann");
+  let effects = 0;
+  function Reads() {
+    const { subscribe, unsubscribe, sendMessage, metrics, activeTopics, connectionState } = useWSE(mine, [], { endpoints: [endpoint] });
+    useEffect(() => {
+      effects++;
+      subscribe(["depends"]);
+      return () => unsubscribe(["depends"]);
+    }, [subscribe, unsubscribe, sendMessage]);
+    return <p aria-label="reads">{`${connectionState} ${activeTopics.join()} ${metrics.messagesReceived > 20}`}</p>;
+  }
+  root.render(<Reads />);
+  await expect.poll(() => text("reads")).toContain("connected depends");
+  const other = await publisher();
+  for (let n = 1; n <= 30; n++) other.send("publish", { topic: "depends", type: "n", data: { n } });
+  await expect.poll(() => text("reads")).toBe("connected depends true");
+  expect(effects).toBe(1);
+  other.stop();
+});
+
 test("many events reach a bounded list, each of them", async () => {
   const mine = await token("ann");
   const total = 900;
