@@ -454,7 +454,7 @@ export class WSEClient implements HandlerRegistry {
     try {
       await this.queue.claim();
     } catch (error) {
-      logger.warn("what was kept cannot be read:", error);
+      logger.warn("storage:", error);
     }
     this.#claiming = false;
     this.#drain();

@@ -229,7 +229,7 @@ export class ConnectionManager {
     const url = this.pool.getBestEndpoint(this.#failures > 0 ? this.#endpoint : null);
     const Socket = this.config.WebSocket ?? globalThis.WebSocket;
     if (url === undefined) return this.#giveUp("NO_ENDPOINT", "there is no endpoint: give `endpoints`");
-    if (!Socket) return this.#giveUp("NO_WEBSOCKET", "there is no WebSocket here: give one as `WebSocket`");
+    if (!Socket) return this.#giveUp("NO_WEBSOCKET", "there is no WebSocket: give `WebSocket`");
     this.#endpoint = url;
     this.#wasGood = this.#ready = false;
     this.#details = { features: {} };
@@ -240,7 +240,7 @@ export class ConnectionManager {
       socket = new Socket(this.#address(url, place), protocols);
     } catch (error) {
       // An address that is none does not become one.
-      return this.#giveUp("BAD_ENDPOINT", `\`${url}\` cannot be connected to: ${String(error)}`);
+      return this.#giveUp("BAD_ENDPOINT", `${url}: ${String(error)}`);
     }
     socket.binaryType = "arraybuffer";
     this.#socket = socket;
@@ -493,7 +493,6 @@ export class ConnectionManager {
   #lost(code: number, reason: string): void {
     const good = this.#wasGood;
     this.#drop();
-    logger.info("closed:", code, reason);
     if (code === NORMAL_CLOSURE) {
       this.#listen(false);
       return this.#setState(ConnectionState.DISCONNECTED);

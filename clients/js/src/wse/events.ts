@@ -40,12 +40,12 @@ export class PageEvents {
   }
 
   /** An error of the server, by its code and as `serverError`. */
-  serverError({ p, id }: WSMessage): void {
+  serverError({ p }: WSMessage): void {
     const { code = "UNKNOWN_ERROR", message = "Unknown error", details = {}, retry_after, timestamp, severity = "error" } = p;
     const recoverable = p["recoverable"] !== false;
     const name = ERRORS[String(code)];
     if (typeof name === "string") this.emit(name, { message, code, recoverable, topics: [], retryAfter: retry_after, details, ...details });
-    this.emit("serverError", { message, code, details: p, recoverable, timestamp, severity, context: { messageId: id } });
+    this.emit("serverError", { message, code, details: p, recoverable, timestamp, severity });
     if (!recoverable || code === "PROTOCOL_ERROR" || code === "INVALID_MESSAGE") {
       this.emit("criticalError", { code, message, shouldReconnect: p["shouldReconnect"] !== false });
     }

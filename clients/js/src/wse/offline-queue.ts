@@ -177,7 +177,7 @@ export class OfflineQueue {
       })
       .catch((error: unknown) => {
         for (const item of items) item.stored = false;
-        logger.debug("messages that wait are not stored:", error);
+        logger.debug("not stored:", error);
       });
   }
 
@@ -189,7 +189,7 @@ export class OfflineQueue {
       : typeof indexedDB === "undefined"
         ? Promise.resolve(undefined)
         : openIndexedDb().catch((error: unknown) => {
-            logger.warn("messages that wait do not outlive the page:", error);
+            logger.warn("messages do not outlive the page:", error);
             return undefined;
           }));
   }

@@ -6,13 +6,13 @@ import type { EncryptionSession } from "./encryption.js";
 import type { SecureChannel } from "./secure-channel.js";
 import type { MessageSigner } from "./signing.js";
 
-/** See {@link binary.decodeBinary}. */
+/** Decodes a binary frame, in any of its forms. */
 export const decodeBinary: typeof binary.decodeBinary = async (...of) => (await import("./binary.js")).decodeBinary(...of);
 
-/** See {@link binary.decompress}. */
+/** What zlib bytes are decompressed: at most `max` bytes, else it rejects. */
 export const decompress: typeof binary.decompress = async (...of) => (await import("./binary.js")).decompress(...of);
 
-/** See {@link binary.decodeMsgpack}. */
+/** The value of MessagePack bytes, as JSON would have it. */
 export const decodeMsgpack = async (bytes: Uint8Array): Promise<unknown> => (await import("./binary.js")).decodeMsgpack(bytes);
 
 /** A session with a key pair of its own. Rejects where {@link canEncrypt} is false. */

@@ -1,9 +1,13 @@
-import { POSITIONS_MAX, RECOVERY_TIMEOUT } from "./constants.js";
+import { RECOVERY_TIMEOUT } from "./constants.js";
 import type { EventSequencer } from "./sequencer.js";
 import type { Gap, TopicRecoveryPosition } from "./types.js";
 
 /** The server's own word on a loss comes within so many milliseconds behind the answer, else this client tells it. */
 const GAP_GRACE = 1_000;
+
+interface Place extends TopicRecoveryPosition {
+  recovered?: boolean;
+}
 
 export interface RecoveryEvents {
   /** Asks the server for what is behind these positions. */
@@ -22,8 +26,10 @@ export class Recovery {
   available = false;
   readonly #asked: Timers = new Map();
   readonly #untold: Timers = new Map();
-  /** Topics of which the server knew no place: nothing had been published. */
-  readonly #empty = new Set<string>();
+  /** Of topics that are asked for, the newest message that was dropped since it is ahead. */
+  readonly #ahead = new Map<string, TopicRecoveryPosition>();
+  /** Of topics whose recovered messages are on their way, the last one's offset. */
+  readonly #awaited = new Map<string, number>();
 
   constructor(
     private readonly sequencer: EventSequencer,
@@ -33,39 +39,64 @@ export class Recovery {
 
   /** Whether a message at this place is to be delivered. */
   accept(topic: string, epoch: string, offset: number): boolean {
-    this.#empty.delete(topic);
     const last = this.sequencer.getTopicPosition(topic);
     const verdict = this.sequencer.checkTopicStamp(topic, epoch, offset);
+    if (verdict === "deliver" && offset >= (this.#awaited.get(topic) ?? Infinity)) this.answered(topic, { epoch, offset });
     if (verdict !== "gap" || !last) return verdict === "deliver";
     if (!this.available) {
       this.sequencer.setTopicPosition(topic, epoch, offset);
       this.events.onGap({ topic, lost: offset - last.offset - 1 });
       return true;
     }
-    if (!this.#asked.has(topic)) {
-      this.expect([topic]);
-      this.events.request({ [topic]: last });
-    }
+    this.#ahead.set(topic, { epoch, offset });
+    if (!this.#asked.has(topic)) this.#ask(topic, last);
     return false;
   }
 
   /** These topics were asked for, from their positions: what jumps ahead of an answer is dropped, since it comes again. */
   expect(topics: readonly string[]): void {
-    for (const topic of topics) {
-      clear(this.#asked, topic);
-      this.#asked.set(topic, setTimeout(() => this.answered(topic), this.timeout));
-    }
+    for (const topic of topics) this.#wait(topic);
   }
 
-  /** The answer for a topic: where it goes on from, `null` where nothing has been published, or that the server does not know. */
-  answered(topic: string, place?: (TopicRecoveryPosition & { recovered?: boolean }) | null): void {
-    const asked = this.#asked.has(topic);
+  /** Waits for an answer; `otherwise` is it, if there is none. */
+  #wait(topic: string, otherwise?: Place): void {
     clear(this.#asked, topic);
+    this.#asked.set(topic, setTimeout(() => this.answered(topic, otherwise), this.timeout));
+  }
+
+  #ask(topic: string, from: TopicRecoveryPosition): void {
+    this.#wait(topic);
+    this.events.request({ [topic]: from });
+  }
+
+  /**
+   * The answer for a topic: where it goes on from, if the server knows. What is `first` has the messages and another
+   * answer behind it.
+   */
+  answered(topic: string, place?: Place, first = false): void {
+    const asked = this.#asked.has(topic);
+    const before = this.sequencer.getTopicPosition(topic);
+    if (place?.recovered && before?.epoch === place.epoch && before.offset < place.offset) {
+      // What it has recovered is still on its way: some servers answer first.
+      this.#awaited.set(topic, place.offset);
+      return this.#wait(topic, { ...place, recovered: false });
+    }
+    this.#awaited.delete(topic);
+    if (!first) clear(this.#asked, topic);
+    this.#settle(topic, asked, place);
+    if (first) return;
+    // What was dropped meanwhile, and came too late to be in the answer, is asked for once more.
+    const ahead = this.#ahead.get(topic);
+    this.#ahead.delete(topic);
+    const now = this.sequencer.getTopicPosition(topic);
+    if (ahead && now?.epoch === ahead.epoch && now.offset < ahead.offset) this.#ask(topic, now);
+  }
+
+  #settle(topic: string, asked: boolean, place?: Place): void {
     const last = this.sequencer.getTopicPosition(topic);
     if (!place) {
       // Its next message is the first one.
       this.sequencer.forgetTopic(topic);
-      if (place === null && this.#empty.size < POSITIONS_MAX) this.#empty.add(topic);
       if (asked) this.events.onGap({ topic, lost: null });
       return;
     }
@@ -76,10 +107,8 @@ export class Recovery {
       return;
     }
     this.sequencer.setTopicPosition(topic, epoch, offset);
-    const empty = this.#empty.delete(topic);
-    if (!last && !empty) return;
-    // Where nothing was, all that is there now was missed; a server that says so counts from 0.
-    const lost = !last ? offset + 1 : same ? offset - last.offset : null;
+    if (!last) return;
+    const lost = same ? offset - last.offset : null;
     const tell = () => {
       this.#untold.delete(topic);
       this.events.onGap({ topic, lost });
@@ -97,7 +126,8 @@ export class Recovery {
   /** Not subscribed to any longer. */
   forget(topic: string): void {
     this.sequencer.forgetTopic(topic);
-    this.#empty.delete(topic);
+    this.#ahead.delete(topic);
+    this.#awaited.delete(topic);
     clear(this.#asked, topic);
     clear(this.#untold, topic);
   }
@@ -105,6 +135,8 @@ export class Recovery {
   /** The connection is gone: positions are asked for again with the next one. */
   disconnected(): void {
     for (const topic of this.#asked.keys()) clear(this.#asked, topic);
+    this.#ahead.clear();
+    this.#awaited.clear();
   }
 
   stop(): void {

@@ -92,7 +92,8 @@ export class Subscriptions {
     for (const [topic, place] of Object.entries((recovery ?? {}) as Record<string, any>)) {
       const { epoch, offset, recovered } = place ?? {};
       const known = epoch != null && Number.isSafeInteger(offset);
-      this.recovery.answered(topic, known ? { epoch: String(epoch), offset, recovered: recovered === true } : epoch === null ? null : undefined);
+      const at = known ? { epoch: String(epoch), offset, recovered: recovered === true } : undefined;
+      this.recovery.answered(topic, at, action === "recover");
     }
     this.#show();
   }

@@ -252,15 +252,32 @@ test("a server that does not answer does not stop a topic", async () => {
   part.stop();
 });
 
-test("a topic that was empty and is not is a gap of all that is there", async () => {
-  const { part, gaps } = recovery();
-  part.answered("t", null);
-  part.answered("t", { epoch: "e", offset: 4, recovered: false });
-  await expect.poll(() => gaps, { timeout: 2_000 }).toEqual([{ topic: "t", lost: 5 }]);
-  part.answered("u", null);
-  expect(part.accept("u", "e", 0)).toBe(true);
-  part.answered("u", { epoch: "e", offset: 0 });
-  expect(gaps).toHaveLength(1);
+test("an answer that comes before what it has recovered skips nothing of it", async () => {
+  const { part, gaps, asked } = recovery(20);
+  part.accept("t", "e", 1);
+  part.expect(["t"]);
+  part.answered("t", { epoch: "e", offset: 4, recovered: true });
+  expect([6, 2, 3, 4].map((offset) => part.accept("t", "e", offset))).toEqual([false, true, true, true]);
+  expect(asked).toEqual([{ t: { epoch: "e", offset: 4 } }]);
+  expect([5, 6].map((offset) => part.accept("t", "e", offset))).toEqual([true, true]);
+  part.answered("t", { epoch: "e", offset: 6, recovered: true });
+  expect(gaps).toEqual([]);
+  // It never comes.
+  part.answered("t", { epoch: "e", offset: 9, recovered: true });
+  await expect.poll(() => gaps).toEqual([{ topic: "t", lost: 3 }]);
+  expect(part.accept("t", "e", 10)).toBe(true);
+  part.stop();
+});
+
+test("what came ahead of an answer that has not got it is asked for once more", () => {
+  const { part, asked, gaps } = recovery();
+  for (const offset of [1, 4, 5]) part.accept("t", "e", offset);
+  for (const offset of [2, 3]) part.accept("t", "e", offset);
+  part.answered("t", { epoch: "e", offset: 3, recovered: true });
+  expect(asked).toEqual([{ t: { epoch: "e", offset: 1 } }, { t: { epoch: "e", offset: 3 } }]);
+  expect([4, 5].map((offset) => part.accept("t", "e", offset))).toEqual([true, true]);
+  part.answered("t", { epoch: "e", offset: 5, recovered: true });
+  expect(gaps).toEqual([]);
   part.stop();
 });
 
