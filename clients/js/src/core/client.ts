@@ -138,8 +138,9 @@ export function connect(url: string | URL, options: Options = {}): Client {
   let attempts = 0;
   let failures = 0;
   let broken = 0;
-  /** For how long the gateway wanted to be left alone before it closed, in milliseconds. */
+  /** For how long the gateway wanted to be left alone before it closed, in milliseconds, and whether it is by now. */
   let hint = 0;
+  let isHinted = false;
 
   let source: Token = options.token;
   let token: string | undefined;
@@ -169,7 +170,7 @@ export function connect(url: string | URL, options: Options = {}): Client {
     canAsk: () => isGreeted,
     ask: () => link!.send('{"type":"ping"}'),
     lost: () => link && lost(1006, "No answer"),
-    wake: () => (status.state === "waiting" ? reconnect() : watch.askNow()),
+    wake: () => (status.state !== "waiting" ? watch.askNow() : isHinted || reconnect()),
   });
 
   function failure(): FanfareError | undefined {
@@ -265,6 +266,7 @@ export function connect(url: string | URL, options: Options = {}): Client {
 
   function wait(error: FanfareError, hint?: number): void {
     if (!drop()) return;
+    isHinted = !!hint;
     const delay = backoff(attempts++, retryMin, retryMax, hint);
     retry = setTimeout(open, delay);
     set({ state: "waiting", error, delay });

@@ -72,6 +72,31 @@ test("a network that is back is tried at once", async () => {
   expect(await one.publish("here", 1)).toBe(1);
 });
 
+test("a gateway that wants to be left alone is, whatever the network and the page do", async () => {
+  const sockets: Stub[] = [];
+  class Stub {
+    readonly readyState = 1;
+    onmessage: ((event: unknown) => void) | null = null;
+    onclose: ((event: unknown) => void) | null = null;
+    onerror = null;
+    constructor() {
+      sockets.push(this);
+    }
+    send(): void {}
+    close(): void {}
+  }
+  const one = client({ WebSocket: Stub });
+  await expect.poll(() => sockets.length).toBe(1);
+  sockets[0]!.onmessage!({ data: '{"type":"error","code":"OVERLOADED","message":"-","details":{"retry_after":60}}' });
+  sockets[0]!.onclose!({ code: 1013, reason: "Overloaded, try again later" });
+  expect(one.status).toMatchObject({ state: "waiting" });
+  dispatchEvent(new Event("online"));
+  await new Promise((done) => setTimeout(done));
+  expect(sockets).toHaveLength(1);
+  one.reconnect();
+  await expect.poll(() => sockets.length).toBe(2);
+});
+
 test("a token that no header can have is the callback's failure", async () => {
   const tokens = ["two words", "good"];
   const one = client({ token: () => tokens.shift() });
