@@ -24,6 +24,8 @@ export default defineConfig({
   test: {
     testTimeout: 30_000,
     hookTimeout: 30_000,
+    // A bound for a loaded machine: what is polled for usually comes at once.
+    expect: { poll: { timeout: 10_000 } },
     projects: [
       {
         extends: true,

@@ -5,4 +5,5 @@ export const entries = [
   { name: "./react", folder: "react", gzip_max: 2 * 1024 },
   { name: "./queue", folder: "queue", gzip_max: 2 * 1024 },
   { name: "./bridge", folder: "bridge", gzip_max: 2 * 1024 },
+  { name: "./wse", folder: "wse", gzip_max: 15 * 1024, later_gzip_max: 5 * 1024 },
 ];
