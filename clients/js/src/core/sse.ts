@@ -1,0 +1,187 @@
+import { isPattern } from "./pattern.js";
+import type { Frame, Link, Listener } from "./link.js";
+
+/** Characters of one event. What has more is taken for broken. */
+const EVENT_CHARS_MAX = 16 * 1024 * 1024;
+
+export interface SseOptions {
+  fetch: typeof fetch;
+  /** The WebSocket's address; those of streams and of publishing are beside it. */
+  url: URL;
+  token: string | undefined;
+  credentials: RequestCredentials;
+  /** Streams at once. */
+  streams_max: number;
+}
+
+/**
+ * A stream of Server-Sent Events for each topic, and publishing over HTTP, as if it were one connection that speaks the
+ * events protocol. One stream for each: an event does not say its topic, and the place of a stream is that of all of
+ * its topics.
+ */
+export function openSse(options: SseOptions, listener: Listener): Link {
+  const streams = new Map<string, AbortController>();
+  const all = new AbortController();
+  let isOpen = true;
+
+  const tell = (frame: Frame) => isOpen && listener.frame({ timestamp: new Date().toISOString(), ...frame });
+  const end = (code: number, reason: string, hint?: number) => {
+    if (!isOpen) return;
+    close();
+    listener.end(code, reason, hint);
+  };
+  const close = () => {
+    isOpen = false;
+    all.abort();
+    for (const stream of streams.values()) stream.abort();
+  };
+  const address = (path: string) => {
+    const address = new URL(options.url);
+    address.protocol = address.protocol.replace("ws", "http");
+    address.pathname = address.pathname.replace(/\/ws(\/[^/]*)?\/?$/, "") + path;
+    address.search = "";
+    return address;
+  };
+  const ask = (address: URL, signal: AbortSignal, init: RequestInit = {}) => {
+    const headers = { ...(options.token && { Authorization: `Bearer ${options.token}` }), ...init.headers };
+    const { credentials } = options;
+    return options.fetch(address, { ...init, headers, signal, credentials, cache: "no-store" });
+  };
+
+  async function subscribe({ id, events, recover = {} }: Frame) {
+    const [accepted, rejected]: [string[], string[]] = [[], []];
+    const begun: { name: string; read: () => void }[] = [];
+    await Promise.all(
+      events.map(async (name: string) => {
+        if (!streams.has(name)) {
+          const read =
+            !isPattern(name) && streams.size < options.streams_max && (await stream(name, recover[name] ?? {}));
+          if (!read) return void rejected.push(name);
+          begun.push({ name, read });
+        }
+        accepted.push(name);
+      }),
+    );
+    tell({ type: "subscription_confirmed", id, events: accepted, rejected, topics: {} });
+    for (const { name, read } of begun) {
+      // A place of another transport says nothing here.
+      if (recover[name]?.offset) tell({ type: "gap", event: name, lost: null });
+      read();
+    }
+  }
+
+  /** Opens a stream and gives what reads it; undefined if it is refused by itself. */
+  async function stream(topic: string, { cursor, last }: Frame): Promise<(() => void) | undefined> {
+    const abort = new AbortController();
+    streams.set(topic, abort);
+    const url = address("/sse");
+    url.searchParams.set("topics", topic);
+    if (cursor) url.searchParams.set("last_event_id", cursor);
+    else if (last) url.searchParams.set("last", last);
+    try {
+      const answer = await ask(url, abort.signal, { headers: { Accept: "text/event-stream" } });
+      const { status, body } = answer;
+      listener.heard();
+      if (status === 200 && body && /^text\/event-stream/.test(answer.headers.get("content-type") ?? "")) {
+        return () => void read(topic, body, abort.signal);
+      }
+      const detail = `${status}: ${(await answer.text()).slice(0, 200)}`;
+      if (status === 401) end(4401, detail);
+      else if ([400, 403, 404].includes(status)) streams.delete(topic);
+      else end(status === 503 || status === 429 ? 1013 : 1006, detail, retryAfter(answer));
+    } catch (error) {
+      if (!abort.signal.aborted) end(1006, String(error));
+    }
+    return undefined;
+  }
+
+  async function read(topic: string, body: ReadableStream<Uint8Array>, signal: AbortSignal) {
+    let hint = 0;
+    let name = "";
+    let id = "";
+    let data: string[] = [];
+    let isFirst = true;
+    const line = (line: string) => {
+      const [, field, value = ""] = /^([^:]*)(?:: ?(.*))?$/s.exec(line)!;
+      if (field === "event") name = value;
+      else if (field === "data") data.push(value);
+      else if (field === "retry") hint = Number(value) || 0;
+      else if (field === "id") {
+        id = value;
+        // Where the stream begins: it counts at once. Those that follow count with their events.
+        if (isFirst) tell({ type: "place", event: topic, place: `sse:${id}` });
+        isFirst = false;
+      } else if (line === "") {
+        if (data.length) {
+          const value = JSON.parse(data.join("\n"));
+          // The gateway takes no events of these names.
+          if (name !== "gap" && name !== "presence") {
+            tell({ type: "event", event: name, topic, data: value, event_id: `sse:${id}` });
+          } else {
+            tell({ ...value, type: name });
+            if (id) tell({ type: "place", event: topic, place: `sse:${id}` });
+          }
+        }
+        name = id = "";
+        data = [];
+      }
+    };
+    try {
+      const reader = body.getReader();
+      const decoder = new TextDecoder();
+      let text = "";
+      for (;;) {
+        const { done, value } = await reader.read();
+        if (done) break;
+        listener.heard();
+        text += decoder.decode(value, { stream: true });
+        const lines = text.split(/\r?\n/);
+        text = lines.pop()!;
+        lines.forEach(line);
+        if (text.length + data.reduce((sum, { length }) => sum + length, 0) > EVENT_CHARS_MAX) throw "too long";
+      }
+      end(1006, "The stream ended", hint);
+    } catch (error) {
+      if (!signal.aborted) end(1006, String(error), hint);
+    }
+  }
+
+  async function publish({ id, event, data, key }: Frame) {
+    const failed = (code: string, message: string, details = {}) => tell({ type: "error", id, code, message, details });
+    try {
+      const body = JSON.stringify({ topic: event, payload: data, id: key });
+      const answer = await ask(address("/publish"), all.signal, { method: "POST", body });
+      const { status } = answer;
+      const text = await answer.text();
+      if (status === 202) tell({ type: "response", id, result: JSON.parse(text) });
+      else if (status === 401 || status === 403) failed("FORBIDDEN", text);
+      else if (status === 413) failed("MESSAGE_TOO_LARGE", text);
+      else if (status < 500 && status !== 429) failed("INVALID_MESSAGE", text);
+      else failed("BUSY", text, { retry_after: (retryAfter(answer) ?? 1000) / 1000 });
+    } catch (error) {
+      failed("BUSY", String(error));
+    }
+  }
+
+  queueMicrotask(() => tell({ type: "connection_established", user: null }));
+  return {
+    send(text) {
+      const message = JSON.parse(text);
+      const { type, id, events } = message;
+      if (type === "subscribe") void subscribe(message);
+      else if (type === "publish") void publish(message);
+      else if (type === "unsubscribe") {
+        for (const name of events) {
+          streams.get(name)?.abort();
+          streams.delete(name);
+        }
+      } else if (type === "ping" && id) tell({ type: "pong", id });
+      else if (id) tell({ type: "error", id, code: "UNSUPPORTED", message: `Over SSE there is no ${type}` });
+    },
+    close,
+  };
+}
+
+function retryAfter(answer: Response): number | undefined {
+  return Number(answer.headers.get("retry-after")) * 1000 || undefined;
+}

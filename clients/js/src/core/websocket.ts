@@ -1,0 +1,63 @@
+import { FanfareError } from "./errors.js";
+import type { Link, Listener } from "./link.js";
+
+/** What is needed of a `WebSocket`, as browsers, Node 22, Deno, Bun and the package `ws` have it. */
+export type WebSocketConstructor = new (url: string, protocols?: string[]) => WebSocketLike;
+
+export interface WebSocketLike {
+  readonly readyState: number;
+  onmessage: ((event: any) => any) | null;
+  onclose: ((event: any) => any) | null;
+  onerror: ((event: any) => any) | null;
+  send(data: string): void;
+  close(code?: number, reason?: string): void;
+}
+
+/** The constructor to use; throws where there is none. */
+export function constructorOf(given: WebSocketConstructor | undefined): WebSocketConstructor {
+  const found = given ?? (globalThis.WebSocket as WebSocketConstructor | undefined);
+  if (found) return found;
+  const message =
+    'This runtime has no WebSocket. Node 22 has; in Node 20 install the package ws, `import WebSocket from "ws"`, ' +
+    "and give it as an option: connect(url, { WebSocket })";
+  throw new FanfareError("NO_WEBSOCKET", message);
+}
+
+/** A WebSocket. Throws what its constructor does, of a token that no header can have for example. */
+export function openWebSocket(
+  constructor: WebSocketConstructor,
+  url: string,
+  token: string | undefined,
+  listener: Listener,
+): Link {
+  let socket: WebSocketLike | undefined = new constructor(url, token ? ["bearer", token] : []);
+  const own = socket;
+  own.onmessage = ({ data }) => {
+    if (!socket) return;
+    listener.heard();
+    let frame: unknown;
+    try {
+      frame = JSON.parse(data);
+    } catch {
+      // It is none, as one of bytes.
+    }
+    listener.frame(frame);
+  };
+  own.onclose = ({ code, reason }) => {
+    if (!socket) return;
+    socket = undefined;
+    listener.end(Number(code), String(reason));
+  };
+  // A close event follows. Without a listener some implementations throw.
+  own.onerror = () => {};
+  return {
+    send(text) {
+      // One that is closing says so by itself.
+      if (socket?.readyState === 1) socket.send(text);
+    },
+    close() {
+      socket = undefined;
+      own.close(1000);
+    },
+  };
+}

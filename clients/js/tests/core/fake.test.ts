@@ -1,0 +1,933 @@
+// Against a gateway that says what a real one does not.
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { type Client, FanfareError, type Frame, type Gap, type TopicEvent } from "../../src/core/index.js";
+import { client, errors, state, until } from "../support/client.js";
+import { FakeGateway, type Link, answer, frame } from "../support/fake.js";
+
+let fake: FakeGateway;
+beforeEach(async () => void (fake = await FakeGateway.start()));
+afterEach(() => fake.stop());
+
+const code = (code: string) => expect.objectContaining({ code });
+
+/** A client that is open, and its connection. */
+async function opened(options = {}): Promise<[Client, Link]> {
+  const one = client(fake.url, options);
+  const link = await fake.link();
+  link.greet();
+  const ping = await link.next("ping");
+  link.say({ type: "pong", id: ping.id });
+  await state(one, "open");
+  return [one, link];
+}
+
+describe("frames", () => {
+  const frames: [string, unknown][] = [
+    ["a greeting again", { type: "connection_established", client_id: "x" }],
+    ["a pong", { type: "pong" }],
+    ["heartbeat_ack", { type: "heartbeat_ack" }],
+    ["an unknown type", { type: "from.the.future", event: "news", id: 99 }],
+    ["no type", {}],
+    ["a type that is no text", { type: { a: 1 }, id: {} }],
+    ["an answer that was not asked for", { type: "response", id: 12345, result: {} }],
+    ["an error without a request", { type: "error", code: "BUSY", message: "later", details: { retry_after: 0.01 } }],
+    ["an error of wrong kinds", { type: "error", code: 7, message: null, details: "none" }],
+    ["an empty batch", { type: "batch", messages: [] }],
+    ["a batch", { type: "batch", messages: [{ type: "pong" }, { type: "broadcast", data: 1 }] }],
+    ["a broadcast", { type: "broadcast", event: null, data: [1], event_id: "1-1" }],
+    ["a message of the application", { type: "event", event: "greeting", data: 1 }],
+    ["an event of no subscription", { type: "event", event: "other", data: 1, event_id: "1-1" }],
+    ["an event without a place", { type: "event", event: "news", data: 1 }],
+    ["an event whose name is none", { type: "event", event: 7, data: 1, event_id: "1-1" }],
+    ["presence of no topic", { type: "presence", event: "other", data: { action: "join" }, presence_seq: 1 }],
+    ["presence without data", { type: "presence", event: "news", data: null }],
+    ["a gap of no subscription", { type: "gap", event: "other", lost: 3 }],
+    ["a confirmation that was not asked for", { type: "subscription_confirmed", events: ["x"], topics: {}, id: 77 }],
+    ["a prototype", '{"type":"event","__proto__":{"x":1},"event":"constructor","event_id":"1-1"}'],
+  ];
+
+  test.each(frames)("%s: the client goes on", async (_, sent) => {
+    const one = client(fake.url);
+    const news = one.subscribe("news");
+    const link = await fake.link();
+    await link.open();
+    link.say(sent);
+    link.event("news", 1, "after");
+    for await (const event of news) {
+      expect(event.data).toBe("after");
+      break;
+    }
+    expect(one.state).toBe("open");
+    expect(fake.links).toHaveLength(1);
+    expect(errors.get(one)).toEqual([]);
+  });
+
+  const broken: [string, (link: Link, asked: Frame) => void][] = [
+    ["no JSON", (link) => link.say('{"type":"event",')],
+    ["nothing", (link) => link.say("")],
+    ["null", (link) => link.say("null")],
+    ["a number", (link) => link.say("7")],
+    ["binary", (link) => link.binary(Uint8Array.of(0x81, 0xa4))],
+    ["a batch of none", (link) => link.say({ type: "batch", messages: 7 })],
+    ["a batch of null", (link) => link.say({ type: "batch", messages: [null] })],
+    ["a batch within itself, deeply", (link) => link.say('{"type":"batch","messages":['.repeat(20_000) + "]}".repeat(20_000))],
+    ["an event_id that is none", (link) => link.say({ type: "event", event: "news", data: 1, event_id: "x" })],
+  ];
+
+  test.each(broken)("%s: is reported, and costs a connection", async (_, say) => {
+    const one = client(fake.url);
+    const news = one.subscribe("news");
+    const first = await fake.link();
+    const asked = await first.open();
+    await news.ready();
+    first.event("news", 1, "before");
+    say(first, asked);
+    const second = await fake.link();
+    second.greet();
+    const again = await second.next("subscribe");
+    expect(again.recover).toEqual({ news: { epoch: "1", offset: "1" } });
+    second.confirm(again, { news: { epoch: 1, offset: 1, recovered: true, count: 0 } });
+    second.event("news", 2, "after");
+    const got: unknown[] = [];
+    for await (const event of news) if (got.push(event.data) === 2) break;
+    expect(got).toEqual(["before", "after"]);
+    expect(errors.get(one)).toEqual([code("BROKEN_FRAME")]);
+  });
+
+  const confirmations: [string, object][] = [
+    ["events that are none", { events: 7 }],
+    ["a place without an offset", { topics: { news: { epoch: 1 } } }],
+    ["a place that is none", { topics: { news: null } }],
+    ["an offset that is none", { topics: { news: { epoch: 1, offset: "x" } } }],
+    ["a broken offset", { topics: { news: { epoch: 1, offset: 1.5 } } }],
+  ];
+
+  test.each(confirmations)("a confirmation with %s: is reported, and the next one counts", async (_, sent) => {
+    const one = client(fake.url);
+    const news = one.subscribe("news");
+    const first = await fake.link();
+    first.greet();
+    const asked = await first.next("subscribe");
+    first.say({ type: "subscription_confirmed", id: asked.id, events: ["news"], topics: {}, ...sent });
+    await (await fake.link()).open();
+    await news.ready();
+    expect(errors.get(one)).toEqual([code("BROKEN_FRAME")]);
+  });
+
+  test("a gateway that only ever says nonsense is asked ever more slowly", async () => {
+    vi.spyOn(Math, "random").mockReturnValue(1);
+    const one = client(fake.url, { retryMin: 1, retryMax: 1000 });
+    const delays: number[] = [];
+    one.on("state", ({ delay }) => delay !== undefined && delays.push(delay));
+    for (let i = 0; i < 7; i++) {
+      const link = await fake.link();
+      link.greet();
+      const ping = await link.next("ping");
+      link.say({ type: "pong", id: ping.id });
+      link.say("nonsense");
+      await link.closed;
+    }
+    vi.restoreAllMocks();
+    expect(delays).toEqual([1, 2, 4, 8, 16, 32, 64]);
+  });
+
+  test("half a frame, and then nothing: the connection is made anew", async () => {
+    const [one, link] = await opened();
+    const whole = frame(1, Buffer.from('{"type":"broadcast","data":"never"}'));
+    const heard: unknown[] = [];
+    one.on("message", (message) => heard.push(message));
+    for (const end of [1, 2, whole.length - 1]) {
+      const current = fake.links.at(-1)!;
+      current.raw(whole.subarray(0, end));
+      current.cut();
+      const next = await fake.link();
+      next.greet();
+      const ping = await next.next("ping");
+      next.say({ type: "pong", id: ping.id });
+      await state(one, "open");
+    }
+    expect(link).toBe(fake.links[0]);
+    expect(heard).toEqual([]);
+    expect(errors.get(one)).toEqual([]);
+  });
+
+  test("bytes that are no frame: the connection is made anew", async () => {
+    const [one, link] = await opened();
+    link.raw(Buffer.from("HTTP/1.1 502 Bad Gateway\r\n\r\n"));
+    await state(one, "waiting");
+    await fake.link();
+    expect(errors.get(one)).toEqual([]);
+  });
+
+  test("what nothing has taken is a message", async () => {
+    const [one, link] = await opened();
+    const heard: Frame[] = [];
+    one.on("message", (message) => heard.push(message));
+    const sent = [
+      { type: "broadcast", event: null, data: 1 },
+      { type: "event", event: "greeting", data: 2 },
+      { type: "query_result", data: 3 },
+    ];
+    for (const message of sent) link.say(message);
+    await until(() => heard.length === sent.length);
+    expect(heard).toEqual(sent);
+  });
+});
+
+describe("ends", () => {
+  test.each([
+    [1001, "Server shutdown"],
+    [1006, ""],
+    [1008, "Too many connections"],
+    [1008, "Message not finished in time"],
+    [1009, "Message too large"],
+    [1011, "Internal server error"],
+    [1012, "Service restart"],
+    [1013, "Slow consumer"],
+    [3000, "of the application"],
+    [4000, ""],
+  ])("%i %s: connects again", async (code, reason) => {
+    const [one, link] = await opened();
+    if (code === 1006) link.cut();
+    else link.close(code, reason);
+    await state(one, "waiting");
+    expect(one.status.error).toMatchObject({ code: "CONNECTION_LOST", remedy: "retry", details: { code, reason } });
+    await fake.link();
+  });
+
+  test.each([
+    [1002, "Protocol error"],
+    [1003, "Unsupported message type"],
+    [1007, "Invalid UTF-8"],
+    [1008, "Blocked"],
+    [1008, "Closed by the application"],
+    [1008, "spam"],
+  ])("%i %s: gives up, until reconnect()", async (code, reason) => {
+    const [one, link] = await opened();
+    const waits = one.request({ type: "app" });
+    link.close(code, reason);
+    await expect(waits).rejects.toThrow(FanfareError);
+    await state(one, "ended");
+    expect(one.status.error).toMatchObject({ remedy: "fix", details: { code, reason } });
+    await expect(one.publish("a", 1)).rejects.toBe(one.status.error);
+    one.reconnect();
+    await (await fake.link()).greet();
+    expect(one.state).toBe("connecting");
+  });
+
+  test("too many messages: waits for a minute", async () => {
+    const [one, link] = await opened();
+    link.close(1008, "Too many messages beyond the rate");
+    await state(one, "waiting");
+    expect(one.status.delay).toBeGreaterThanOrEqual(60_000);
+  });
+
+  test("1013 with a hint: waits for at least that", async () => {
+    const [one, link] = await opened();
+    link.say({ type: "error", code: "OVERLOADED", message: "later", details: { retry_after: 7 } });
+    link.close(1013, "Overloaded, try again later");
+    await state(one, "waiting");
+    expect(one.status.delay).toBeGreaterThanOrEqual(7000);
+    expect(one.status.delay).toBeLessThanOrEqual(8000);
+  });
+
+  test("a refusal before the upgrade: connects again", async () => {
+    fake.refusals.push(answer(503, '{"detail":"full"}', { "retry-after": "1" }), answer(502, "<html>"), "nonsense");
+    const one = client(fake.url);
+    await (await fake.link()).greet();
+    expect(one.state).toBe("connecting");
+    expect(fake.refusals).toEqual([]);
+  });
+
+  test("a gateway that says nothing, on the connection or after it: is left", async () => {
+    const one = client(fake.url, { pingInterval: 50, pingTimeout: 50 });
+    const reasons: unknown[] = [];
+    one.on("state", ({ error }) => error && reasons.push(error.message));
+    await fake.link(); // no greeting
+    const second = await fake.link();
+    second.greet();
+    const ping = await second.next("ping");
+    second.say({ type: "pong", id: ping.id });
+    await state(one, "open");
+    await second.next("ping"); // whether it is there; it does not answer
+    await fake.link();
+    expect(reasons).toEqual(["The gateway does not answer", "The gateway does not answer"]);
+  });
+
+  test("reconnect() works in every state", async () => {
+    const one = client(fake.url, { retryMin: 60_000, retryMax: 60_000 });
+    expect(one.state).toBe("connecting");
+    one.reconnect();
+    const open = async () => {
+      const link = await fake.link();
+      link.greet();
+      const ping = await link.next("ping");
+      link.say({ type: "pong", id: ping.id });
+      await state(one, "open");
+      return link;
+    };
+    const first = await open();
+    one.reconnect(); // open
+    await first.closed;
+    const second = await open();
+    second.cut();
+    await state(one, "waiting");
+    one.reconnect();
+    const third = await open();
+    third.close(1003);
+    await state(one, "ended");
+    one.reconnect();
+    await open();
+    one.close();
+    expect(one.state).toBe("closed");
+    one.reconnect();
+    await open();
+  });
+
+  test("close() before anything: there is no connection", async () => {
+    const one = client(fake.url);
+    one.close();
+    await expect(one.publish("a", 1)).rejects.toEqual(code("CLOSED"));
+    await new Promise((done) => setImmediate(done));
+    expect(fake.links).toEqual([]);
+  });
+
+  test("a callback may call the client", async () => {
+    const one = client(fake.url);
+    one.on("state", ({ state }) => {
+      if (state === "connecting") one.close();
+    });
+    await state(one, "closed");
+    const two = client(fake.url);
+    let times = 0;
+    two.on("state", ({ state }) => {
+      if (state === "open" && ++times < 3) two.reconnect();
+    });
+    for (let i = 0; i < 3; i++) {
+      const link = await fake.link();
+      link.greet();
+      const ping = await link.next("ping");
+      link.say({ type: "pong", id: ping.id });
+    }
+    await until(() => times === 3);
+    expect(two.state).toBe("open");
+  });
+
+  test("what listeners throw is reported, and breaks nothing", async () => {
+    const [one, link] = await opened();
+    const news = one.subscribe("news");
+    const fail = () => {
+      throw new Error("mine");
+    };
+    one.on("state", fail);
+    one.on("error", fail);
+    news.on("state", fail);
+    news.on("event", async () => fail());
+    const got: unknown[] = [];
+    news.on("event", (event) => got.push(event.data));
+    const asked = await link.next("subscribe");
+    link.confirm(asked);
+    link.event("news", 1, 1);
+    link.event("news", 2, 2);
+    await until(() => got.length === 2);
+    expect(errors.get(one)!.length).toBeGreaterThan(1);
+    expect(one.state).toBe("open");
+  });
+});
+
+describe("requests", () => {
+  test("a publication is sent again with its key until it is acknowledged", async () => {
+    const [one, first] = await opened();
+    const offset = one.publish("orders", { n: 1 });
+    const sent = await first.next("publish");
+    first.cut();
+    const second = await fake.link();
+    second.greet();
+    second.say({ type: "pong", id: (await second.next("ping")).id });
+    const again = await second.next("publish");
+    expect(again).toEqual(sent);
+    expect(sent.key.length).toBeGreaterThan(10);
+    second.say({ type: "response", id: again.id, result: { offset: 7 } });
+    expect(await offset).toBe(7);
+  });
+
+  test("publications keep their order over a lost connection", async () => {
+    const [one, first] = await opened();
+    const all = [1, 2, 3].map((n) => one.publish("orders", n));
+    for (const n of [1, 2, 3]) expect((await first.next("publish")).data).toBe(n);
+    first.cut();
+    all.push(one.publish("orders", 4));
+    const second = await fake.link();
+    second.greet();
+    second.say({ type: "pong", id: (await second.next("ping")).id });
+    for (const n of [1, 2, 3, 4]) {
+      const message = await second.next("publish");
+      expect(message.data).toBe(n);
+      second.say({ type: "response", id: message.id, result: { offset: n } });
+    }
+    expect(await Promise.all(all)).toEqual([1, 2, 3, 4]);
+  });
+
+  test("what was changed after it was published is not sent", async () => {
+    const one = client(fake.url);
+    const data = { n: 1 };
+    void one.publish("orders", data).catch(() => {});
+    data.n = 2;
+    const link = await fake.link();
+    link.greet();
+    link.say({ type: "pong", id: (await link.next("ping")).id });
+    expect((await link.next("publish")).data).toEqual({ n: 1 });
+  });
+
+  test("over a rate it is sent again after the time that the gateway says", async () => {
+    const [one, link] = await opened();
+    const offset = one.publish("orders", 1, { key: "mine" });
+    const sent = await link.next("publish");
+    expect(sent.key).toBe("mine");
+    link.say({ type: "error", id: sent.id, code: "RATE_LIMIT_EXCEEDED", message: "-", details: { retry_after: 0.01 } });
+    const again = await link.next("publish");
+    link.say({ type: "response", id: again.id, result: { offset: 1 } });
+    expect(await offset).toBe(1);
+  });
+
+  test("a refusal is an error with the gateway's code", async () => {
+    const [one, link] = await opened();
+    const offset = one.publish("orders", 1);
+    const sent = await link.next("publish");
+    link.say({ type: "error", id: sent.id, code: "FORBIDDEN", message: "not you", details: { x: 1 } });
+    await expect(offset).rejects.toMatchObject({ code: "FORBIDDEN", message: "not you", remedy: "token", details: { x: 1 } });
+  });
+
+  test("a request that was sent on a lost connection fails, one that was not is sent", async () => {
+    const [one, first] = await opened();
+    const sent = one.request({ type: "app", data: 1 });
+    await first.next("app");
+    first.cut();
+    await expect(sent).rejects.toEqual(code("OUTCOME_UNKNOWN"));
+    const later = one.request({ type: "app", data: 2 });
+    const second = await fake.link();
+    second.greet();
+    second.say({ type: "pong", id: (await second.next("ping")).id });
+    const message = await second.next("app");
+    second.say({ type: "response", id: message.id, result: 5 });
+    expect(await later).toMatchObject({ result: 5 });
+  });
+
+  test("answers that are missing: the client connects anew and asks again", async () => {
+    const [one, first] = await opened();
+    const result = one.query("server_info");
+    await first.next("query");
+    first.say({ type: "gap", event: null, lost: 1 });
+    const second = await fake.link();
+    second.greet();
+    second.say({ type: "pong", id: (await second.next("ping")).id });
+    const again = await second.next("query");
+    second.say({ type: "response", id: again.id, result: { name: "fake" } });
+    expect(await result).toEqual({ name: "fake" });
+  });
+
+  test("a message that is too large is given up, and others are sent again", async () => {
+    const [one, first] = await opened();
+    const large = one.publish("orders", "x".repeat(1000));
+    const small = one.publish("orders", "y");
+    await first.next("publish");
+    await first.next("publish");
+    first.close(1009, "Message too large");
+    await expect(large).rejects.toEqual(code("MESSAGE_TOO_LARGE"));
+    const second = await fake.link();
+    second.greet();
+    second.say({ type: "pong", id: (await second.next("ping")).id });
+    const again = await second.next("publish");
+    expect(again.data).toBe("y");
+    second.say({ type: "response", id: again.id, result: { offset: 2 } });
+    expect(await small).toBe(2);
+  });
+
+  test("at most 1,000 wait, and a signal ends the waiting", async () => {
+    const one = client(fake.url);
+    const abort = new AbortController();
+    const waiting = Array.from({ length: 1000 }, () => one.query("x", {}, { signal: abort.signal }).catch((e) => e));
+    await expect(one.query("y")).rejects.toEqual(code("QUEUE_FULL"));
+    abort.abort("enough");
+    expect(new Set(await Promise.all(waiting))).toEqual(new Set(["enough"]));
+    await expect(one.query("y", {}, { signal: abort.signal })).rejects.toBe("enough");
+  });
+
+  test("data that is no JSON is the caller's error", async () => {
+    const [one] = await opened();
+    const circle: Record<string, unknown> = {};
+    circle["self"] = circle;
+    await expect(one.publish("orders", circle)).rejects.toThrow(TypeError);
+  });
+});
+
+describe("subscriptions", () => {
+  test("those of one turn are one message, and two to one name are one", async () => {
+    const [one, link] = await opened();
+    const subs = ["a", "b", "a"].map((name) => one.subscribe(name));
+    one.subscribe("never").unsubscribe();
+    const asked = await link.next("subscribe");
+    expect(asked.events).toEqual(["a", "b"]);
+    link.confirm(asked);
+    await Promise.all(subs.map((sub) => sub.ready()));
+    const third = one.subscribe("a");
+    await third.ready();
+    const got: unknown[] = [];
+    for (const sub of [...subs, third]) sub.on("event", (event) => got.push(event.data));
+    link.event("a", 1, "x");
+    await until(() => got.length === 3);
+    subs[0]!.unsubscribe();
+    subs[2]!.unsubscribe();
+    link.event("a", 2, "y");
+    await until(() => got.length === 4);
+    third.unsubscribe();
+    expect(await link.next("unsubscribe")).toMatchObject({ events: ["a"] });
+    expect(third.state).toBe("ended");
+  });
+
+  test("a second one with a place of its own has the topic begin there", async () => {
+    const [one, link] = await opened();
+    const first = one.subscribe("a");
+    link.confirm(await link.next("subscribe"), { a: { epoch: 1, offset: 5 } });
+    await first.ready();
+    const got: string[] = [];
+    first.on("event", (event) => got.push(`first ${event.data}`));
+    link.event("a", 6, 6);
+    await until(() => got.length === 1);
+    const second = one.subscribe("a", { since: "1-4" });
+    second.on("event", (event) => got.push(`second ${event.data}`));
+    await link.next("unsubscribe");
+    const again = await link.next("subscribe");
+    expect(again).toMatchObject({ events: ["a"], recover: { a: { epoch: "1", offset: "4" } } });
+    link.confirm(again, { a: { epoch: 1, offset: 6, recovered: true, count: 2 } });
+    for (const n of [5, 6, 7]) link.event("a", n, n);
+    await until(() => got.length === 5);
+    expect(got).toEqual(["first 6", "second 5", "second 6", "first 7", "second 7"]);
+  });
+
+  test("a gap is told before what is newer, once, and the place is then the new one", async () => {
+    const one = client(fake.url);
+    const sub = one.subscribe<number>("a", { since: "1-4" });
+    const link = await fake.link();
+    link.greet();
+    const asked = await link.next("subscribe");
+    link.confirm(asked, { a: { epoch: 2, offset: 9, recovered: false, count: 0 } });
+    await sub.ready();
+    expect(sub.position).toBe("1-4");
+    link.say({ type: "gap", event: "a", lost: null });
+    link.event("a", 10, 10, 2);
+    const got: (Gap | TopicEvent<number>)[] = [];
+    for await (const item of sub) if (got.push(item) === 2) break;
+    expect(got).toMatchObject([
+      { type: "gap", topic: "a", lost: null, reason: "gateway" },
+      { type: "event", data: 10, position: "2-10" },
+    ]);
+    expect(sub.position).toBe("2-10");
+  });
+
+  test("a gap that nothing listens for is reported", async () => {
+    const one = client(fake.url);
+    const sub = one.subscribe("a");
+    sub.on("event", () => {});
+    const link = await fake.link();
+    await link.open();
+    link.say({ type: "gap", event: "a", lost: 3 });
+    await until(() => errors.get(one)!.length === 1);
+    expect(errors.get(one)).toEqual([code("GAP")]);
+  });
+
+  test("a place that the gateway does not confirm is a gap", async () => {
+    const one = client(fake.url);
+    const sub = one.subscribe("a", { since: "sse:cursor" });
+    const gaps: Gap[] = [];
+    sub.on("gap", (gap) => gaps.push(gap));
+    sub.on("event", () => {});
+    const link = await fake.link();
+    const asked = await link.open();
+    expect(asked.recover).toEqual({});
+    await sub.ready();
+    expect(gaps).toMatchObject([{ topic: "a", lost: null }]);
+    expect(sub.position).toBe("1-0");
+  });
+
+  test("a pattern resumes with its own place and those of its topics", async () => {
+    const one = client(fake.url);
+    const sub = one.subscribe("a.*");
+    const first = await fake.link();
+    first.greet();
+    first.confirm(await first.next("subscribe"), { "a.*": { epoch: 7, offset: 100 } });
+    first.event("a.x", 3, "x3", 5);
+    first.event("a.y", 1, "y1", 6);
+    first.event("a.x", 4, "x4", 5);
+    const got: unknown[] = [];
+    sub.on("event", (event) => got.push(event.data));
+    await until(() => got.length === 3);
+    expect(JSON.parse(sub.position!)).toEqual({ "a.*": "7-100", "a.y": "6-1", "a.x": "5-4" });
+    const saved = sub.position;
+    first.cut();
+    const second = await fake.link();
+    second.greet();
+    const asked = await second.next("subscribe");
+    const recover = {
+      "a.*": { epoch: "7", offset: "100" },
+      "a.y": { epoch: "6", offset: "1" },
+      "a.x": { epoch: "5", offset: "4" },
+    };
+    expect(asked.recover).toEqual(recover);
+    second.confirm(asked, {
+      "a.*": { epoch: 7, offset: 200, recovered: true, count: 0 },
+      "a.x": { epoch: 5, offset: 4, recovered: true, count: 0 },
+      "a.y": { epoch: 6, offset: 2, recovered: true, count: 1 },
+      "a.z": { epoch: 8, offset: 1, recovered: true, count: 1 },
+    });
+    second.event("a.y", 2, "y2", 6);
+    second.event("a.z", 1, "z1", 8);
+    second.event("a.x", 4, "again", 5);
+    second.event("a.x", 5, "x5", 5);
+    await until(() => got.length === 6);
+    expect(got.slice(3)).toEqual(["y2", "z1", "x5"]);
+    expect(JSON.parse(sub.position!)).toMatchObject({ "a.*": "7-200", "a.z": "8-1" });
+    // Another page goes on with what was saved.
+    const other = client(fake.url);
+    other.subscribe("a.*", { since: saved });
+    const third = await fake.link();
+    third.greet();
+    expect((await third.next("subscribe")).recover).toEqual(recover);
+  });
+
+  test("of a pattern's topics the newest fifty are named", async () => {
+    const one = client(fake.url);
+    const sub = one.subscribe("a.*");
+    const first = await fake.link();
+    first.greet();
+    first.confirm(await first.next("subscribe"), { "a.*": { epoch: 7, offset: 100 } });
+    for (let n = 0; n < 60; n++) first.event(`a.${n}`, 1, n);
+    let count = 0;
+    sub.on("event", () => (count += 1));
+    await until(() => count === 60);
+    expect(Object.keys(JSON.parse(sub.position!))).toHaveLength(50);
+    first.cut();
+    const second = await fake.link();
+    second.greet();
+    const { recover } = await second.next("subscribe");
+    expect(Object.keys(recover)).toHaveLength(50);
+    expect(recover).toMatchObject({ "a.*": {}, "a.59": {}, "a.11": {} });
+    expect(recover).not.toHaveProperty(["a.10"]);
+  });
+
+  test("topics beyond a thousand are forgotten, and that is told", async () => {
+    const one = client(fake.url);
+    const sub = one.subscribe("a.*");
+    const gaps: Gap[] = [];
+    sub.on("gap", (gap) => gaps.push(gap));
+    const first = await fake.link();
+    first.greet();
+    first.confirm(await first.next("subscribe"), { "a.*": { epoch: 7, offset: 100 } });
+    let count = 0;
+    sub.on("event", () => (count += 1));
+    for (let n = 0; n < 1100; n++) first.event(`a.${n}`, 1, n);
+    await until(() => count === 1100);
+    expect(sub.position).toBeUndefined();
+    first.cut();
+    const second = await fake.link();
+    second.greet();
+    const asked = await second.next("subscribe");
+    expect(asked.recover).not.toHaveProperty(["a.*"]);
+    second.confirm(asked, { "a.*": { epoch: 7, offset: 300 } });
+    await until(() => gaps.length === 1);
+    expect(gaps).toMatchObject([{ topic: "a.*", lost: null }]);
+  });
+
+  test("one that is rejected says so, and is asked for again on the next connection", async () => {
+    const one = client(fake.url);
+    const [good, bad] = [one.subscribe("good"), one.subscribe("bad")];
+    const first = await fake.link();
+    first.greet();
+    const asked = await first.next("subscribe");
+    first.say({ type: "subscription_confirmed", id: asked.id, events: ["good"], rejected: ["bad"], topics: {} });
+    await good.ready();
+    await expect(bad.ready()).rejects.toEqual(code("REJECTED"));
+    expect(bad.state).toBe("rejected");
+    await expect((async () => { for await (const _ of bad); })()).rejects.toEqual(code("REJECTED"));
+    first.cut();
+    const second = await fake.link();
+    await second.open();
+    await good.ready();
+  });
+
+  test("a gateway that recovers fewer topics than fifty is asked for fewer", async () => {
+    const one = client(fake.url);
+    const subs = ["a", "b", "c"].map((name) => one.subscribe(name, { since: "1-0" }));
+    const link = await fake.link();
+    link.greet();
+    const asked = await link.next("subscribe");
+    expect(Object.keys(asked.recover)).toHaveLength(3);
+    link.say({ type: "error", id: asked.id, code: "SUBSCRIPTION_LIMIT", message: "-", details: { limit: 2 } });
+    const again = await link.next("subscribe");
+    expect(Object.keys(again.recover)).toHaveLength(2);
+    link.confirm(again);
+    await Promise.all(subs.map((sub) => sub.ready()));
+  });
+
+  test("a subscription over a rate is asked for again", async () => {
+    const one = client(fake.url);
+    const sub = one.subscribe("a");
+    const link = await fake.link();
+    link.greet();
+    const asked = await link.next("subscribe");
+    link.say({ type: "error", id: asked.id, code: "RATE_LIMIT_EXCEEDED", message: "-", details: { retry_after: 0.01 } });
+    link.confirm(await link.next("subscribe"));
+    await sub.ready();
+    expect(one.state).toBe("open");
+  });
+
+  test("a buffer that is full drops the oldest and counts them in a gap", async () => {
+    const one = client(fake.url);
+    const sub = one.subscribe<number>("a", { buffer: 3 });
+    const loop = sub[Symbol.asyncIterator]();
+    const link = await fake.link();
+    await link.open();
+    for (let n = 1; n <= 8; n++) link.event("a", n, n);
+    link.say({ type: "broadcast" });
+    await new Promise<void>((done) => one.on("message", () => done()));
+    expect(sub.position).toBe("1-5");
+    const items = [];
+    for (let n = 0; n < 4; n++) items.push((await loop.next()).value);
+    expect(items).toMatchObject([{ type: "gap", lost: 5, reason: "buffer" }, { data: 6 }, { data: 7 }, { data: 8 }]);
+    expect(sub.position).toBe("1-8");
+  });
+
+  test("a buffer of one has the newest", async () => {
+    const one = client(fake.url);
+    const sub = one.subscribe<number>("a", { buffer: 1 });
+    const link = await fake.link();
+    await link.open();
+    for (let n = 1; n <= 3; n++) link.event("a", n, n);
+    link.say({ type: "gap", event: "a", lost: null });
+    link.event("a", 9, 9);
+    link.say({ type: "broadcast" });
+    await new Promise<void>((done) => one.on("message", () => done()));
+    const loop = sub[Symbol.asyncIterator]();
+    expect([(await loop.next()).value, (await loop.next()).value]).toMatchObject([
+      { type: "gap", lost: null },
+      { data: 9 },
+    ]);
+  });
+
+  test("a buffer that is full may end the subscription", async () => {
+    const one = client(fake.url);
+    const sub = one.subscribe<number>("a", { buffer: 2, overflow: "end" });
+    const link = await fake.link();
+    await link.open();
+    for (let n = 1; n <= 3; n++) link.event("a", n, n);
+    await until(() => sub.state === "ended");
+    await expect(sub.ready()).rejects.toEqual(code("BUFFER_FULL"));
+    await link.next("unsubscribe");
+  });
+
+  test("leaving a loop unsubscribes, and close() ends loops", async () => {
+    const one = client(fake.url);
+    const [left, ended] = [one.subscribe("a"), one.subscribe("b")];
+    const link = await fake.link();
+    await link.open();
+    link.event("a", 1, 1);
+    for await (const _ of left) break;
+    expect(left.state).toBe("ended");
+    await link.next("unsubscribe");
+    const loop = (async () => {
+      for await (const _ of ended);
+      return "done";
+    })();
+    one.close();
+    expect(await loop).toBe("done");
+  });
+
+  test("loops end with the reason why the client gave up", async () => {
+    const one = client(fake.url);
+    const sub = one.subscribe("a");
+    const loop = (async () => {
+      for await (const _ of sub);
+    })();
+    const link = await fake.link();
+    await link.open();
+    link.close(1008, "Blocked");
+    await expect(loop).rejects.toThrow("Blocked");
+  });
+
+  test("presence comes to the topic's subscriptions", async () => {
+    const one = client(fake.url);
+    const sub = one.subscribe("room.1");
+    const link = await fake.link();
+    await link.open();
+    const changes: unknown[] = [];
+    sub.on("presence", (change) => changes.push(change));
+    link.say({ type: "presence", event: "room.1", data: { action: "join", users: 1, user: "ann" }, presence_seq: 4 });
+    await until(() => changes.length === 1);
+    expect(changes).toEqual([{ topic: "room.1", action: "join", users: 1, user: "ann", seq: 4 }]);
+  });
+
+  test("an event that is called otherwise belongs to its topic", async () => {
+    const one = client(fake.url);
+    const sub = one.subscribe("orders");
+    const link = await fake.link();
+    await link.open();
+    link.say({ type: "event", event: "order.paid", topic: "orders", data: 1, event_id: "1-1", publisher: "ann" });
+    for await (const event of sub) {
+      expect(event).toMatchObject({ name: "order.paid", topic: "orders", publisher: "ann" });
+      break;
+    }
+  });
+});
+
+describe("tokens", () => {
+  test("one callback, told why; a static one that ends is the end", async () => {
+    const reasons: string[] = [];
+    const one = client(fake.url, { token: ({ reason }: { reason: string }) => `t${reasons.push(reason)}` });
+    const greet = (link: Link) => link.greet({ user: "ann" });
+    const first = await fake.link();
+    expect(first.headers["sec-websocket-protocol"]).toBe("bearer,t1");
+    greet(first);
+    first.cut();
+    const second = await fake.link();
+    expect(second.headers["sec-websocket-protocol"]).toBe("bearer,t1"); // it is good still
+    second.close(4002, "Token expired");
+    const third = await fake.link();
+    expect(third.headers["sec-websocket-protocol"]).toBe("bearer,t2");
+    third.close(1008, "Authentication failed");
+    const fourth = await fake.link();
+    expect(reasons).toEqual(["first", "expired", "refused"]);
+    greet(fourth);
+    one.close();
+
+    const two = client(fake.url, { token: "static" });
+    (await fake.link()).close(4002, "Token expired");
+    await state(two, "ended");
+    expect(two.status.error).toMatchObject({ code: "AUTHENTICATION_FAILED", remedy: "token" });
+  });
+
+  test("a callback that throws, rejects or gives what is no token is asked again", async () => {
+    const gives: (() => any)[] = [
+      () => {
+        throw new Error("offline");
+      },
+      () => Promise.reject(new Error("503")),
+      () => "no header can have this",
+      () => "good",
+    ];
+    const seen: (string | undefined)[] = [];
+    const one = client(fake.url, { token: () => gives.shift()!() });
+    one.on("state", ({ state, error }) => state === "waiting" && seen.push(error?.code));
+    const link = await fake.link();
+    expect(link.headers["sec-websocket-protocol"]).toBe("bearer,good");
+    expect(seen).toEqual(["TOKEN", "TOKEN", "TOKEN"]);
+  });
+
+  test("null after a refusal is the end; authenticate() begins again", async () => {
+    const reasons: string[] = [];
+    const one = client(fake.url, {
+      token: ({ reason }: { reason: string }) => {
+        reasons.push(reason);
+        return reason === "refused" ? null : "t";
+      },
+    });
+    (await fake.link()).close(1008, "Authentication failed");
+    await state(one, "ended");
+    expect(one.status.error).toMatchObject({ code: "TOKEN" });
+    void one.authenticate();
+    (await fake.link()).greet({ user: "ann" });
+    expect(reasons).toEqual(["first", "refused", "requested"]);
+  });
+
+  test("a token is renewed on the connection before it ends", async () => {
+    let count = 0;
+    const one = client(fake.url, { token: () => `t${++count}` });
+    const link = await fake.link();
+    const timestamp = "2026-11-30T00:00:00.000Z";
+    link.greet({ user: "ann", timestamp, expires_at: "2026-11-30T00:00:00.100Z" });
+    link.say({ type: "pong", id: (await link.next("ping")).id });
+    const asked = await link.next("authenticate");
+    expect(asked.token).toBe("t2");
+    link.say({ type: "authenticated", id: asked.id, timestamp, expires_at: "2026-11-30T00:00:00.100Z" });
+    expect((await link.next("authenticate")).token).toBe("t3");
+    expect(fake.links).toHaveLength(1);
+    expect(one.state).toBe("open");
+  });
+
+  test("a renewal that is refused leaves the connection; the end of the token asks anew", async () => {
+    const reasons: string[] = [];
+    client(fake.url, { token: ({ reason }: { reason: string }) => `t${reasons.push(reason)}` });
+    const link = await fake.link();
+    const timestamp = "2026-11-30T00:00:00.000Z";
+    link.greet({ user: "ann", timestamp, expires_at: "2026-11-30T00:00:00.050Z" });
+    link.say({ type: "pong", id: (await link.next("ping")).id });
+    const asked = await link.next("authenticate");
+    link.say({ type: "error", id: asked.id, code: "AUTHENTICATION_FAILED", message: "no" });
+    link.close(4002, "Token expired");
+    expect((await fake.link()).headers["sec-websocket-protocol"]).toBe("bearer,t3");
+    expect(reasons).toEqual(["first", "expired", "expired"]);
+  });
+
+  test("login and logout without a new client", async () => {
+    const one = client(fake.url);
+    const sub = one.subscribe("a");
+    const first = await fake.link();
+    expect(first.headers["sec-websocket-protocol"]).toBeUndefined();
+    await first.open();
+    await sub.ready();
+    void one.authenticate("ann's");
+    const second = await fake.link();
+    expect(second.headers["sec-websocket-protocol"]).toBe("bearer,ann's");
+    second.greet({ user: "ann" });
+    const asked = await second.next("subscribe");
+    expect(asked.recover).toEqual({ a: { epoch: "1", offset: "0" } });
+    second.confirm(asked, { a: { epoch: 1, offset: 0, recovered: true, count: 0 } });
+    await sub.ready();
+    expect(one.session).toMatchObject({ user: "ann" });
+    // Another token of the same user: on the connection.
+    const done = one.authenticate("ann's other one");
+    const message = await second.next("authenticate");
+    second.say({ type: "authenticated", id: message.id });
+    await done;
+    expect(sub.state).toBe("active");
+    // Out.
+    void one.authenticate(null);
+    const third = await fake.link();
+    expect(third.headers["sec-websocket-protocol"]).toBeUndefined();
+  });
+});
+
+describe("the inbox", () => {
+  test("goes on where it was, and says when that is not known", async () => {
+    const one = client(fake.url, { token: "t" });
+    const inbox = one.inbox();
+    const items: (Gap | TopicEvent)[] = [];
+    inbox.on("event", (event) => items.push(event));
+    inbox.on("gap", (gap) => items.push(gap));
+    const open = async () => {
+      const link = await fake.link();
+      link.greet({ user: "ann" });
+      link.say({ type: "pong", id: (await link.next("ping")).id });
+      await state(one, "open");
+      return link;
+    };
+    const first = await open();
+    expect(inbox.state).toBe("active");
+    first.cut();
+    await state(one, "waiting");
+    const second = await open();
+    expect(items).toMatchObject([{ type: "gap", lost: null }]);
+    const event = { type: "event", event: "invoice", topic: "user:ann:events", data: 1 };
+    second.say({ ...event, event_id: "5-1" });
+    await until(() => items.length === 2);
+    expect(inbox.position).toBe("5-1");
+    second.cut();
+    await state(one, "waiting");
+    const third = await open();
+    expect(third.path).toContain("inbox_after=5-1");
+    third.say({ ...event, event_id: "5-1" });
+    third.say({ ...event, event_id: "5-2" });
+    third.say({ type: "gap", event: "user:ann:events", lost: null });
+    await until(() => items.length === 4);
+    expect(items.slice(1)).toMatchObject([{ position: "5-1" }, { position: "5-2" }, { type: "gap" }]);
+  });
+});
