@@ -1,0 +1,75 @@
+/** A point: where on the axis of time, from 0 to 1, and its value; undefined where there is none. */
+export type Point = readonly [x: number, value: number | undefined];
+
+/** Points at even distances, the newest at the end. */
+export const evenly = (values: readonly number[], length = values.length): Point[] =>
+  values.map((value, i) => [(length - values.length + i) / Math.max(1, length - 1), value]);
+
+/** Points by their times, over what they span or `span_min` milliseconds. */
+export function timed<Item extends { time: number }>(
+  items: readonly Item[],
+  value: (item: Item) => number | undefined,
+  span_min = 60_000,
+): Point[] {
+  const end = items.at(-1)?.time ?? 0;
+  const span = Math.max(span_min, end - (items[0]?.time ?? 0));
+  return items.map((item) => [1 - (end - item.time) / span, value(item)]);
+}
+
+/** An end for an axis: 1, 2 or 5 times a power of ten that is at least `value`. */
+export function axisEnd(value: number, min = 1): number {
+  let end = min;
+  while (end < value) end *= String(end).startsWith("2") ? 2.5 : 2;
+  return end;
+}
+
+export interface Shape {
+  readonly line: string;
+  readonly area: string;
+}
+
+/** The line through points, and the area below it, in a box of 100 by 100. */
+export function shapeOf(points: readonly Point[], low: number, high: number): Shape {
+  let line = "";
+  let area = "";
+  let first: number | undefined;
+  let last = 0;
+  const close = () => {
+    if (first !== undefined) area += `L${last} 100L${first} 100Z`;
+    first = undefined;
+  };
+  for (const [x, value] of points) {
+    if (value === undefined) {
+      close();
+      continue;
+    }
+    const at = `${round(100 * x)} ${round(100 - (100 * (value - low)) / (high - low || 1))}`;
+    line += `${first === undefined ? "M" : "L"}${at}`;
+    area += `${first === undefined ? "M" : "L"}${at}`;
+    last = round(100 * x);
+    first ??= last;
+  }
+  close();
+  return { line, area };
+}
+
+const round = (value: number) => Math.round(value * 100) / 100;
+
+/** A small plot without axes. `label` says what it shows. */
+export function Sparkline({ points, label, low = 0, tone = "a" }: { points: readonly Point[]; label: string; low?: number | "fit"; tone?: "a" | "b" | "c" }) {
+  const values = points.flatMap(([, value]) => (value === undefined ? [] : [value]));
+  const highest = Math.max(...values, low === "fit" ? -Infinity : low);
+  const lowest = low === "fit" ? Math.min(...values) : low;
+  const room = (highest - lowest) * 0.12 || 1;
+  const { line, area } = shapeOf(points, low === "fit" ? lowest - room : low, highest + room);
+  const [x, y] = /(\S+) (\S+)$/.exec(line.replaceAll(/[ML]/g, "  "))?.slice(1) ?? [];
+  return (
+    <div className={`spark tone-${tone}`} role="img" aria-label={label}>
+      <svg viewBox="0 0 100 100" preserveAspectRatio="none" aria-hidden="true">
+        <path className="area" d={area} />
+        <path className="line" d={line} />
+      </svg>
+      {x && y && <i style={{ left: `${x}%`, top: `${y}%` }} />}
+    </div>
+  );
+}
