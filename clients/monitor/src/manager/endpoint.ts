@@ -16,7 +16,7 @@ export const PATHS: Readonly<Record<Mode, string>> = {
  */
 export function endpointOf(url: string | undefined, mode: Mode = "demo", origin = "http://127.0.0.1:8080"): string {
   const text = url?.trim() ?? "";
-  const found = new URL(text || origin, origin);
+  const found = new URL(text || new URL(origin).origin, origin);
   found.protocol = found.protocol.replace(/^http/, "ws");
   if (!/^wss?:$/.test(found.protocol)) throw new TypeError(`no address of a WebSocket: ${text}`);
   if (!text || found.pathname === "/") found.pathname = PATHS[mode];

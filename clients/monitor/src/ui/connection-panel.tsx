@@ -71,8 +71,10 @@ export function ConnectionPanel() {
 }
 
 /** Why it is not open, in words of an operator. */
-function Why({ shown: { status, searchError, now }, isRefused }: { shown: MonitorSnapshot; isRefused: boolean }) {
-  const text = whyOf(status, searchError, isRefused);
+function Why({ shown: { status, searchError, hasToken, now }, isRefused }: { shown: MonitorSnapshot; isRefused: boolean }) {
+  const text = isRefused
+    ? hasToken ? "This gateway does not take that token." : "This gateway wants a valid token."
+    : whyOf(status, searchError);
   const left = status?.retryAt === undefined ? 0 : Math.max(0, Math.ceil((status.retryAt - now) / 1000));
   if (!text) return null;
   return (
@@ -83,12 +85,11 @@ function Why({ shown: { status, searchError, now }, isRefused }: { shown: Monito
   );
 }
 
-function whyOf(status: ManagerStatus | undefined, searchError: string | undefined, isRefused: boolean): string | undefined {
+function whyOf(status: ManagerStatus | undefined, searchError: string | undefined): string | undefined {
   if (searchError) return `${searchError}. It is asked again every two seconds.`;
   if (!status || status.state !== "CLOSED") return undefined;
   const { error } = status;
   if (!error) return "Disconnected by you.";
-  if (isRefused) return "This gateway wants a valid token.";
   return /[.!?]$/.test(error.message) ? error.message : `${error.message}.`;
 }
 
