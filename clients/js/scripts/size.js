@@ -1,45 +1,29 @@
-// Says what each entry point weighs, minified and compressed, as an application has it that uses all of it. Fails where
-// one is beyond its limit. The core does not count for the others.
+// Says what each entry point weighs, minified by Vite's bundler and compressed, as an application has it that uses all
+// of it. Fails where one is beyond its limit. The core does not count for the others.
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
-import { build } from "esbuild";
+import { rolldown } from "rolldown";
 import { entries } from "./entries.js";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 
 /** Bytes of what is loaded at once, and of what is loaded later. */
 async function gzipBytes(folder) {
-  const withoutCore = {
-    name: "without-core",
-    setup: (build) => build.onResolve({ filter: /\/core\// }, () => ({ path: "fanfare-client", external: true })),
-  };
-  const { outputFiles, metafile } = await build({
-    absWorkingDir: root,
-    entryPoints: [`src/${folder}/index.ts`],
-    outdir: "size",
-    bundle: true,
-    splitting: true,
-    minify: true,
-    format: "esm",
-    target: "es2022",
-    packages: "external",
-    write: false,
-    metafile: true,
-    plugins: folder === "core" ? [] : [withoutCore],
-  });
-  const files = new Map(outputFiles.map(({ path, contents }) => [path.slice(root.length), contents]));
+  const isExternal = (id) => !/^[./]/.test(id) || (folder !== "core" && /\/core\//.test(id));
+  const bundle = await rolldown({ cwd: root, input: `./src/${folder}/index.ts`, external: isExternal });
+  const { output } = await bundle.generate({ format: "esm", minify: true });
+  const files = new Map(output.map((file) => [file.fileName, file]));
   const atOnce = new Set();
-  const add = (path) => {
-    if (atOnce.has(path) || !files.has(path)) return;
-    atOnce.add(path);
-    for (const { path: other, kind } of metafile.outputs[path].imports) {
-      if (kind === "import-statement") add(other);
-    }
+  const add = (name) => {
+    if (atOnce.has(name) || !files.has(name)) return;
+    atOnce.add(name);
+    files.get(name).imports.forEach(add);
   };
-  add("size/index.js");
+  output.filter(({ isEntry }) => isEntry).forEach(({ fileName }) => add(fileName));
   const weigh = (wanted) => {
-    const contents = [...files].filter(([path]) => wanted === atOnce.has(path)).map(([, contents]) => contents);
-    return contents.length ? gzipSync(Buffer.concat(contents), { level: 9 }).length : 0;
+    const code = output.filter(({ fileName }) => wanted === atOnce.has(fileName)).map(({ code }) => code);
+    // Annotations are for other bundlers: applications do not have them.
+    return code.length ? gzipSync(code.join("").replaceAll("/* @__PURE__ */ ", ""), { level: 9 }).length : 0;
   };
   return [weigh(true), weigh(false)];
 }

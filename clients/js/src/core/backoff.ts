@@ -4,6 +4,5 @@
  * those who were given the same.
  */
 export function backoff(attempts: number, min: number, max: number, hint = 0, random = Math.random()): number {
-  const limit = Math.min(max, min * 2 ** attempts);
-  return Math.round(hint > 0 ? hint + random * Math.min(limit, 1000) : random * limit);
+  return hint + random * Math.min(max, min * 2 ** attempts, hint ? 1000 : max);
 }

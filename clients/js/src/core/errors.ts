@@ -16,8 +16,8 @@ export class FanfareError extends Error {
     readonly remedy: Remedy = "fix",
     /** What the gateway adds, such as `retry_after` in seconds, or `limit`. */
     readonly details: Readonly<Record<string, unknown>> = {},
-    options?: ErrorOptions,
+    cause?: unknown,
   ) {
-    super(message, options);
+    super(message, { cause });
   }
 }

@@ -1,6 +1,5 @@
-export { backoff } from "./backoff.js";
 export {
-  Client,
+  type Client,
   type ClientEvents,
   type PublishOptions,
   type RequestOptions,
@@ -9,15 +8,13 @@ export {
   type Status,
   connect,
 } from "./client.js";
-export { closeRemedy, errorRemedy } from "./codes.js";
-export { Emitter } from "./emitter.js";
 export { FanfareError, type Remedy } from "./errors.js";
 export type { Frame } from "./link.js";
 export type { Options, Token, TokenReason, Transport } from "./options.js";
 export {
   type Gap,
   type PresenceChange,
-  Subscription,
+  type Subscription,
   type SubscriptionEvents,
   type SubscriptionOptions,
   type SubscriptionState,

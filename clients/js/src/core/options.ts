@@ -43,13 +43,3 @@ export interface Options {
   /** For how long it may say nothing then, or while a connection is made (10,000). */
   pingTimeout?: number | undefined;
 }
-
-/** Delays that were not given. */
-export const defaults = {
-  transports: ["ws"] as readonly Transport[],
-  streamsMax: 5,
-  retryMin: 500,
-  retryMax: 20_000,
-  pingInterval: 20_000,
-  pingTimeout: 10_000,
-};

@@ -1,25 +1,20 @@
-import { isPattern } from "./pattern.js";
 import type { Frame, Link, Listener } from "./link.js";
+import type { Options } from "./options.js";
 
 /** Characters of one event. What has more is taken for broken. */
 const EVENT_CHARS_MAX = 16 * 1024 * 1024;
-
-export interface SseOptions {
-  fetch: typeof fetch;
-  /** The WebSocket's address; those of streams and of publishing are beside it. */
-  url: URL;
-  token: string | undefined;
-  credentials: RequestCredentials;
-  /** Streams at once. */
-  streams_max: number;
-}
 
 /**
  * A stream of Server-Sent Events for each topic, and publishing over HTTP, as if it were one connection that speaks the
  * events protocol. One stream for each: an event does not say its topic, and the place of a stream is that of all of
  * its topics.
  */
-export function openSse(options: SseOptions, listener: Listener): Link {
+export function openSse(
+  base: URL,
+  token: string | undefined,
+  { fetch: request = fetch, credentials = "same-origin", streamsMax = 5 }: Options,
+  listener: Listener,
+): Link {
   const streams = new Map<string, AbortController>();
   const all = new AbortController();
   let isOpen = true;
@@ -36,16 +31,15 @@ export function openSse(options: SseOptions, listener: Listener): Link {
     for (const stream of streams.values()) stream.abort();
   };
   const address = (path: string) => {
-    const address = new URL(options.url);
+    const address = new URL(base);
     address.protocol = address.protocol.replace("ws", "http");
     address.pathname = address.pathname.replace(/\/ws(\/[^/]*)?\/?$/, "") + path;
     address.search = "";
     return address;
   };
   const ask = (address: URL, signal: AbortSignal, init: RequestInit = {}) => {
-    const headers = { ...(options.token && { Authorization: `Bearer ${options.token}` }), ...init.headers };
-    const { credentials } = options;
-    return options.fetch(address, { ...init, headers, signal, credentials, cache: "no-store" });
+    const headers = { ...(token && { Authorization: `Bearer ${token}` }), ...init.headers };
+    return request(address, { ...init, headers, signal, credentials, cache: "no-store" });
   };
 
   async function subscribe({ id, events, recover = {} }: Frame) {
@@ -55,7 +49,7 @@ export function openSse(options: SseOptions, listener: Listener): Link {
       events.map(async (name: string) => {
         if (!streams.has(name)) {
           const read =
-            !isPattern(name) && streams.size < options.streams_max && (await stream(name, recover[name] ?? {}));
+            !name.includes("*") && streams.size < streamsMax && (await stream(name, recover[name] ?? {}));
           if (!read) return void rejected.push(name);
           begun.push({ name, read });
         }

@@ -84,11 +84,60 @@ export interface Confirmed {
 /** What a subscription needs of its client. */
 export interface Hub {
   report: Report;
-  remove(subscription: Subscription<any>): void;
-  /** Why nothing comes any more; undefined while something may. */
+  remove(member: Member): void;
+  /** Why nothing comes any more, `CLOSED` among it; undefined while something may. */
   failure(): FanfareError | undefined;
-  /** Whether the client is closed, and loops end. */
-  isClosed(): boolean;
+}
+
+/** A subscription, and what its client has to do with it. */
+export interface Member {
+  readonly subscription: Subscription<any>;
+  readonly name: string;
+  /** How many of the newest events to begin with. */
+  readonly last: number;
+  /** The places to go on from, by topic, the newest last. */
+  readonly places: ReadonlyMap<string, string>;
+  /** Whether a topic's events are its. */
+  covers(topic: string): boolean;
+  emit: Emitter<SubscriptionEvents<unknown>>["emit"];
+  change(state: SubscriptionState, error?: FanfareError): void;
+  /** Has loops and those who wait for it look again. */
+  wake(): void;
+  /** Goes on where another one of the same name is. */
+  join(other: Member): void;
+  /** What a confirmation says of topics. */
+  begin(topics: readonly (readonly [topic: string, place: Confirmed])[]): void;
+  take(event: TopicEvent<any>): void;
+  /** Where a topic stands that has had no event yet. */
+  place(topic: string, place: string): void;
+  gap(topic: string, lost: number | null): void;
+}
+
+/**
+ * The events of a topic, or of those that a pattern covers. Listeners get them as they come; a loop,
+ * `for await (const event of subscription)`, gets them and gaps from a buffer, and leaving it unsubscribes. What comes
+ * while there is neither waits in the buffer.
+ */
+export interface Subscription<T = unknown> extends AsyncIterable<TopicEvent<T> | Gap, undefined> {
+  /** The topic or pattern. */
+  readonly name: string;
+  readonly state: SubscriptionState;
+  /** Why it is rejected, or has ended by itself. */
+  readonly error: FanfareError | undefined;
+  /**
+   * Behind the last event that a listener or a loop has got: what to give as `since` later, also after a page was
+   * loaded anew. Undefined until the subscription is confirmed.
+   */
+  readonly position: string | undefined;
+  /** Calls `listener` with each `type` from now on. Gives what ends that. */
+  on<Type extends keyof SubscriptionEvents<T>>(
+    type: Type,
+    listener: (value: SubscriptionEvents<T>[Type]) => unknown,
+  ): () => void;
+  /** Resolves when it is active; rejects when it is rejected, has ended, or the client has given up. */
+  ready(): Promise<void>;
+  /** Ends it. Nothing comes any more, and loops end. */
+  unsubscribe(): void;
 }
 
 /** Topics whose places a subscription remembers. Beyond it the one that was silent longest is forgotten. */
@@ -97,332 +146,245 @@ const PLACES_MAX = 1000;
 /** Places in a pattern's `position`; the gateway takes no more. */
 const PLACES_SAVED_MAX = 50;
 
-/**
- * The events of a topic, or of those that a pattern covers. Listeners get them as they come; a loop,
- * `for await (const event of subscription)`, gets them and gaps from a buffer, and leaving it unsubscribes. What comes
- * while there is neither waits in the buffer.
- */
-export class Subscription<T = unknown>
-  extends Emitter<SubscriptionEvents<T>>
-  implements AsyncIterable<TopicEvent<T> | Gap>
-{
-  /** The topic or pattern. */
-  readonly name: string;
-  /** @internal Whether a topic's events are its. */
-  readonly covers: (topic: string) => boolean;
-  /** @internal How many of the newest events to begin with. */
-  readonly last: number;
-  /** @internal Whether it is that of what is for this user alone. */
-  readonly isOwn: boolean;
-  #state: SubscriptionState = "pending";
-  #error: FanfareError | undefined;
-  readonly #hub: Hub;
-  readonly #buffer: number;
-  readonly #overflow: string;
-  /** By topic, and the name's own: where the newest event stood; the newest last. */
-  #received = new Map<string, string>();
-  /** The same of what listeners and loops have got. */
-  #delivered = new Map<string, string>();
+/** What waits for a loop: an item, and where it leaves a topic. */
+interface Entry {
+  item: TopicEvent<any> | Gap;
+  key?: string | undefined;
+  place?: string | undefined;
+}
+
+/** The name of what is for this user alone. No topic is called so. */
+export const INBOX = "#inbox";
+
+export function createSubscription<T>(
+  { report, remove, failure }: Hub,
+  name: string,
+  { since, last = 0, buffer = 1000, overflow }: SubscriptionOptions,
+): Member & { subscription: Subscription<T> } {
+  const events = new Emitter<SubscriptionEvents<T>>(report);
+  const emit = events.emit.bind(events) as Member["emit"];
+  const covers = name === INBOX ? isInbox : matcher(name);
+  /** By topic, and the name's own: where the newest event stood, and the newest that a listener or a loop has got. */
+  const received = new Map<string, string>();
+  const delivered = new Map<string, string>();
   /** By topic: where it goes on behind the gap that is about to come. */
-  readonly #renewed = new Map<string, string>();
-  readonly #queue: { item: TopicEvent<T> | Gap; key?: string; place?: string }[] = [];
-  /** What made room in the queue, before all that is in it. */
-  #dropped: Gap | undefined;
-  /** Loops that wait for an item, and who waits for it to be active. */
-  readonly #waiting: Deferred[] = [];
-  readonly #unready: Deferred[] = [];
-  #isLooped = false;
-  /** Whether it was active on an earlier connection. */
-  #wasActive = false;
+  const renewed = new Map<string, string>();
+  const queue: Entry[] = [];
+  /** How many made room in the queue, before all that is in it. NaN: nobody knows. */
+  let dropped = 0;
+  /** What waits for an item or a state to look at. */
+  let waiting: (() => void)[] = [];
+  let isLooped = false;
+  let state: SubscriptionState = "pending";
+  let error: FanfareError | undefined;
+  /** Whether it was active on an earlier connection, or goes on from a saved position. */
+  let wasActive = !!since;
 
-  /** @internal */
-  constructor(hub: Hub, name: string, options: SubscriptionOptions, isOwn = false) {
-    super(hub.report);
-    this.#hub = hub;
-    this.name = name;
-    this.isOwn = isOwn;
-    this.covers = isOwn ? isInbox : matcher(name);
-    this.last = options.last ?? 0;
-    this.#buffer = Math.max(1, options.buffer ?? 1000);
-    this.#overflow = options.overflow ?? "drop-oldest";
-    const { since } = options;
-    if (since) {
-      for (const [topic, place] of placesOf(name, since)) this.#move(topic, place, this.#received, this.#delivered);
-      this.#wasActive = true;
-    }
-  }
-
-  get state(): SubscriptionState {
-    return this.#state;
-  }
-
-  /** Why it is rejected, or has ended by itself. */
-  get error(): FanfareError | undefined {
-    return this.#error;
-  }
-
-  /**
-   * Behind the last event that a listener or a loop has got: what to give as `since` later, also after a page was
-   * loaded anew. Undefined until the subscription is confirmed.
-   */
-  get position(): string | undefined {
-    const places = this.#delivered;
-    if (!isPattern(this.name)) return places.get(this.name);
-    const own = places.get(this.name);
-    const topics = [...places].filter(([topic]) => topic !== this.name).slice(1 - PLACES_SAVED_MAX);
-    return own && JSON.stringify(Object.fromEntries([[this.name, own], ...topics]));
-  }
-
-  /** Resolves when it is active; rejects when it is rejected, has ended, or the client has given up. */
-  async ready(): Promise<void> {
-    const failure = this.#failure();
-    if (failure) throw failure;
-    if (this.#state !== "active") return new Promise((resolve, reject) => this.#unready.push({ resolve, reject }));
-  }
-
-  /** Calls `listener` with each `type` from now on. Gives what ends that. */
-  override on<Type extends keyof SubscriptionEvents<T>>(
-    type: Type,
-    listener: (value: SubscriptionEvents<T>[Type]) => unknown,
-  ): () => void {
-    // What came before there was a listener.
-    if (type === "event") queueMicrotask(() => this.#drain());
-    return super.on(type, listener);
-  }
-
-  [Symbol.asyncIterator](): AsyncIterator<TopicEvent<T> | Gap, undefined> {
-    this.#isLooped = true;
-    return {
-      next: async () => {
-        const item = this.#take();
-        if (item) return { done: false, value: item };
-        if (this.#isDone()) return { done: true, value: undefined };
-        const failure = this.#failure();
-        if (failure) throw failure;
-        return new Promise((resolve, reject) => this.#waiting.push({ resolve, reject }));
-      },
-      return: async () => {
-        this.unsubscribe();
-        return { done: true, value: undefined };
-      },
-    };
-  }
-
-  /** Ends it. Nothing comes any more, and loops end. */
-  unsubscribe(): void {
-    this.#end();
-  }
-
-  #end(error?: FanfareError): void {
-    if (this.#state === "ended") return;
-    this.#hub.remove(this);
-    if (!error) this.#queue.length = 0;
-    this.change("ended", error);
-  }
-
-  #failure(): FanfareError | undefined {
-    if (this.#state === "rejected" || this.#state === "ended") {
-      return this.#error ?? new FanfareError("UNSUBSCRIBED", `The subscription to ${this.name} was ended`);
-    }
-    return this.#hub.failure();
-  }
-
-  /** @internal */
-  change(state: SubscriptionState, error?: FanfareError): void {
-    if (state === "pending") this.#renewed.clear();
-    if (state === "active") this.#wasActive = true;
-    if (state === this.#state && error === this.#error) return;
-    this.#state = state;
-    this.#error = error;
-    this.wake();
-    this.emit("state", state);
-  }
-
-  /** @internal Ends the waiting for what will not come. */
-  wake(): void {
-    const failure = this.#failure();
-    if (this.#state === "active") for (const { resolve } of this.#unready.splice(0)) resolve(undefined);
-    if (!failure) return;
-    for (const { reject } of this.#unready.splice(0)) reject(failure);
-    for (const { resolve, reject } of this.#waiting.splice(0)) {
-      if (this.#isDone()) resolve({ done: true, value: undefined });
-      else reject(failure);
-    }
-  }
-
-  /** Whether loops just end. */
-  #isDone(): boolean {
-    return this.#state === "ended" ? !this.#error : this.#hub.isClosed();
-  }
-
-  /** @internal The places to go on from, the newest last. */
-  get places(): ReadonlyMap<string, string> {
-    return this.#received;
-  }
-
-  /** @internal Goes on where another one of the same name is. */
-  join(other: Subscription<any>): void {
-    for (const [topic, place] of other.#received) this.#move(topic, place, this.#received, this.#delivered);
-    this.change("active");
-  }
-
-  /** @internal What a confirmation says of topics. */
-  begin(topics: readonly (readonly [topic: string, place: Confirmed])[]): void {
-    const resumes = this.#received.has(this.name);
-    const named = new Set<string>();
-    for (const [topic, { epoch, offset, recovered, count = 0 }] of topics) {
-      const isName = topic === this.name;
-      if (!isName && !this.covers(topic)) continue;
-      named.add(topic);
-      const known = this.#received.get(topic);
-      const live = `${epoch}-${BigInt(offset)}`;
-      const start = `${epoch}-${BigInt(offset) - BigInt(count)}`;
-      if (recovered === false) {
-        // A gap follows. Until then the old place holds.
-        if (known || resumes) this.#renewed.set(topic, live);
-        else this.#set(topic, live);
-      } else if (!known) this.#set(topic, (isName ? this.last : resumes) ? start : live);
-      else if (recovered && isName && isPattern(topic)) this.#set(topic, live);
-      else if (known === live || (recovered && sameEpoch(known, live))) continue;
-      else {
-        this.gap(topic, null);
-        this.#set(topic, recovered ? start : live);
-      }
-    }
-    // Its place was forgotten.
-    if (this.#wasActive && !resumes && named.has(this.name)) this.gap(this.name, null);
-    this.change("active");
-  }
-
-  /** @internal What is for this user alone begins with the connection. */
-  beginOwn(): void {
-    if (this.#wasActive && !this.#received.size) this.gap(this.name, null);
-    this.change("active");
-  }
-
-  /** @internal */
-  take(topic: string, place: string, event: TopicEvent<any>): void {
-    const key = this.isOwn ? this.name : topic;
-    const known = this.#received.get(key);
-    if (known && isPast(place, known)) return;
-    this.#move(key, place, this.#received);
-    this.#push({ item: event, key, place });
-  }
-
-  /** @internal Where a stream of events stands that has had no event yet. */
-  place(topic: string, place: string): void {
-    this.#set(topic, place);
-  }
-
-  /** @internal */
-  gap(topic: string, lost: number | null): void {
-    const place = this.#renewed.get(topic);
-    this.#renewed.delete(topic);
-    // What is for this user alone goes on wherever it is.
-    if (this.isOwn) this.#received.clear();
-    else if (place) this.#move(topic, place, this.#received);
-    const item: Gap = { type: "gap", topic, lost, reason: "gateway" };
-    this.#push(place ? { item, key: topic, place } : { item });
+  function move(places: Map<string, string>, topic: string, place: string): void {
+    places.delete(topic);
+    places.set(topic, place);
+    if (places.size <= PLACES_MAX) return;
+    // With a pattern's own place, what the forgotten topic has had would come again.
+    places.delete(name);
+    places.delete(places.keys().next().value!);
   }
 
   /** Where there is no event to wait for. */
-  #set(topic: string, place: string): void {
-    this.#move(topic, place, this.#received);
-    if (!this.#queue.length) this.#move(topic, place, this.#delivered);
-  }
-
-  #move(topic: string, place: string, ...all: Map<string, string>[]): void {
-    for (const places of all) {
-      // A pattern's own place stays where it is: it is not one of those that are forgotten first.
-      if (topic !== this.name) places.delete(topic);
-      places.set(topic, place);
-      if (places.size <= PLACES_MAX) continue;
-      const oldest = [...places.keys()].find((topic) => topic !== this.name)!;
-      places.delete(oldest);
-      // With it, what that topic has had already would come again.
-      places.delete(this.name);
-    }
-  }
-
-  #push(entry: { item: TopicEvent<T> | Gap; key?: string; place?: string }): void {
-    const { item } = entry;
-    if (!this.#isLooped && this.heard("event")) {
-      this.#settle(entry);
-      return this.#tell(item);
-    }
-    if (this.#isLooped) this.#tell(item);
-    const waiting = this.#waiting.shift();
-    if (waiting) {
-      this.#settle(entry);
-      return waiting.resolve({ done: false, value: item });
-    }
-    this.#queue.push(entry);
-    if (this.#queue.length > this.#buffer) this.#makeRoom();
-  }
-
-  /** Tells listeners. A gap that is not listened for is reported: it never passes in silence. */
-  #tell(item: TopicEvent<T> | Gap): void {
-    if (item.type === "event") return this.emit("event", item);
-    this.emit("gap", item);
-    if (this.#isLooped || this.heard("gap")) return;
-    const message = `Events of ${item.topic} are missing: listen for "gap" and load its state anew`;
-    this.#hub.report(new FanfareError("GAP", message));
-  }
-
-  /** The oldest event goes, and is counted in a gap before those that wait. */
-  #makeRoom(): void {
-    if (this.#overflow === "end") {
-      const message = `More than ${this.#buffer} events wait: the loop over ${this.name} is too slow`;
-      return this.#end(new FanfareError("BUFFER_FULL", message));
-    }
-    const oldest = this.#queue.shift()!;
-    this.#settle(oldest);
-    const { topic, lost } = oldest.item.type === "gap" ? oldest.item : { topic: oldest.item.topic, lost: 1 };
-    const before = this.#dropped ?? { topic, lost: 0 };
-    this.#dropped = {
-      type: "gap",
-      topic: before.topic === topic ? topic : this.name,
-      lost: before.lost === null || lost === null ? null : before.lost + lost,
-      reason: "buffer",
-    };
-  }
-
-  #take(): TopicEvent<T> | Gap | undefined {
-    const dropped = this.#dropped;
-    this.#dropped = undefined;
-    if (dropped) return dropped;
-    const entry = this.#queue.shift();
-    if (entry) this.#settle(entry);
-    return entry?.item;
-  }
-
-  #drain(): void {
-    for (let item; !this.#isLooped && this.heard("event") && (item = this.#take()); ) this.#tell(item);
+  function set(topic: string, place: string): void {
+    move(received, topic, place);
+    if (!queue.length) move(delivered, topic, place);
   }
 
   /** Notes that an entry has been delivered. */
-  #settle({ key, place }: { key?: string; place?: string }): void {
-    if (key !== undefined && place !== undefined) this.#move(key, place, this.#delivered);
+  function settle({ key, place }: Entry): void {
+    if (key && place) move(delivered, key, place);
     // A pattern's own place comes with the confirmation, not with an event.
-    const own = this.#queue.length ? undefined : this.#received.get(this.name);
-    if (own) this.#move(this.name, own, this.#delivered);
+    const own = received.get(name);
+    if (own && !queue.length) move(delivered, name, own);
   }
-}
 
-interface Deferred {
-  resolve(value: any): void;
-  reject(error: unknown): void;
-}
-
-/** The places of a saved position. What is none of a pattern is its own, which the gateway answers with a gap. */
-function placesOf(name: string, since: string): [string, string][] {
-  if (since.startsWith("{")) {
-    try {
-      const places = Object.entries(JSON.parse(since));
-      return places.filter((entry): entry is [string, string] => typeof entry[1] === "string");
-    } catch {
-      // As any other text that is no position.
+  function shift(): Entry["item"] | undefined {
+    if (dropped !== 0) {
+      const lost = dropped || null;
+      dropped = 0;
+      return { type: "gap", topic: name, lost, reason: "buffer" };
     }
+    const entry = queue.shift();
+    if (entry) settle(entry);
+    return entry?.item;
   }
-  return [[name, since]];
+
+  /** Tells listeners. A gap that is not listened for is reported: it never passes in silence. */
+  function tell(item: Entry["item"]): void {
+    if (item.type === "event") return events.emit("event", item);
+    events.emit("gap", item);
+    if (isLooped || events.heard("gap")) return;
+    report(new FanfareError("GAP", `Events of ${item.topic} are missing, and nothing listens for "gap"`));
+  }
+
+  /** What came before there was a listener. */
+  function drain(): void {
+    for (let item; !isLooped && events.heard("event") && (item = shift()); ) tell(item);
+  }
+
+  function push(entry: Entry): void {
+    const { item } = entry;
+    const isHeard = !isLooped && events.heard("event");
+    if (isHeard) settle(entry);
+    if (isHeard || isLooped) tell(item);
+    if (isHeard) return;
+    queue.push(entry);
+    wake();
+    if (queue.length <= buffer || queue.length < 2) return;
+    if (overflow === "end") {
+      return end(new FanfareError("BUFFER_FULL", `The loop over ${name} is too slow`));
+    }
+    // The oldest goes, and is counted in a gap before those that wait.
+    const oldest = queue.shift()!;
+    settle(oldest);
+    dropped += oldest.item.type === "gap" ? (oldest.item.lost ?? NaN) : 1;
+  }
+
+  function gap(topic: string, lost: number | null): void {
+    const place = renewed.get(topic);
+    renewed.delete(topic);
+    // What is for this user alone goes on wherever it is.
+    if (name === INBOX) received.clear();
+    else if (place) move(received, topic, place);
+    push({ item: { type: "gap", topic, lost, reason: "gateway" }, key: topic, place });
+  }
+
+  const why = () =>
+    /rejected|ended/.test(state) ? (error ?? new FanfareError("CLOSED", "Unsubscribed")) : failure();
+
+  const changed = () => new Promise<void>((resolve) => waiting.push(resolve));
+
+  function wake(): void {
+    const all = waiting;
+    waiting = [];
+    for (const resolve of all) resolve();
+  }
+
+  function change(to: SubscriptionState, because?: FanfareError): void {
+    if (to === "pending") renewed.clear();
+    if (to === "active") wasActive = true;
+    if (state === "ended" || (to === state && because === error)) return;
+    state = to;
+    error = because;
+    wake();
+    events.emit("state", to);
+  }
+
+  function end(because?: FanfareError): void {
+    if (state === "ended") return;
+    remove(member);
+    if (!because) queue.length = dropped = 0;
+    change("ended", because);
+  }
+
+  function begin(topics: readonly (readonly [string, Confirmed])[]): void {
+    const resumes = received.has(name);
+    // Its own place was forgotten, or there never was one.
+    if (wasActive && !resumes) gap(name, null);
+    for (const [topic, { epoch, offset, recovered, count = 0 }] of topics) {
+      const isName = topic === name;
+      if (!isName && !covers(topic)) continue;
+      const known = received.get(topic);
+      const live = `${epoch}-${BigInt(offset)}`;
+      const start = `${epoch}-${BigInt(offset) - BigInt(count)}`;
+      if (recovered === false && (known || resumes)) {
+        // A gap follows. Until then the old place holds.
+        renewed.set(topic, live);
+      } else if (!known) set(topic, (isName ? last : resumes) ? start : live);
+      else if (recovered && isName && isPattern(topic)) set(topic, live);
+      else if (known !== live && !(recovered && sameEpoch(known, live))) {
+        gap(topic, null);
+        set(topic, recovered ? start : live);
+      }
+    }
+    change("active");
+  }
+
+  if (since) for (const [topic, place] of placesOf(name, since)) set(topic, String(place));
+
+  const subscription: Subscription<T> = {
+    name,
+    get state() {
+      return state;
+    },
+    get error() {
+      return error;
+    },
+    get position() {
+      const own = delivered.get(name);
+      const topics = [...delivered].filter(([topic]) => topic !== name).slice(1 - PLACES_SAVED_MAX);
+      return own && (isPattern(name) ? JSON.stringify(Object.fromEntries([[name, own], ...topics])) : own);
+    },
+    on(type, listener) {
+      queueMicrotask(drain);
+      return events.on(type, listener);
+    },
+    async ready() {
+      for (; state !== "active"; await changed()) {
+        const reason = why();
+        if (reason) throw reason;
+      }
+    },
+    unsubscribe: () => end(),
+    [Symbol.asyncIterator]() {
+      isLooped = true;
+      return {
+        async next() {
+          for (;;) {
+            const value = shift();
+            if (value) return { done: false, value };
+            const reason = why();
+            if (reason?.code === "CLOSED") return { done: true, value: undefined };
+            if (reason) throw reason;
+            await changed();
+          }
+        },
+        async return() {
+          end();
+          return { done: true, value: undefined };
+        },
+      };
+    },
+  };
+
+  const member = {
+    subscription,
+    name,
+    last,
+    places: received,
+    covers,
+    emit,
+    change,
+    wake,
+    begin,
+    gap,
+    place: set,
+    join(other: Member) {
+      for (const [topic, place] of other.places) set(topic, place);
+      change("active");
+    },
+    take(event: TopicEvent<any>) {
+      const { topic, position: place } = event;
+      const key = name === INBOX ? name : topic;
+      const known = received.get(key);
+      if (state !== "active" || (known && isPast(place, known))) return;
+      move(received, key, place);
+      push({ item: event, key, place });
+    },
+  };
+  return member;
+}
+
+/** The places of a saved position. What is none is one of the name, which the gateway answers with a gap. */
+function placesOf(name: string, since: string): [topic: string, place: unknown][] {
+  try {
+    return Object.entries(JSON.parse(since));
+  } catch {
+    return [[name, since]];
+  }
 }

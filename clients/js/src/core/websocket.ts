@@ -17,9 +17,7 @@ export interface WebSocketLike {
 export function constructorOf(given: WebSocketConstructor | undefined): WebSocketConstructor {
   const found = given ?? (globalThis.WebSocket as WebSocketConstructor | undefined);
   if (found) return found;
-  const message =
-    'This runtime has no WebSocket. Node 22 has; in Node 20 install the package ws, `import WebSocket from "ws"`, ' +
-    "and give it as an option: connect(url, { WebSocket })";
+  const message = "No WebSocket here: install ws, and give its WebSocket as an option";
   throw new FanfareError("NO_WEBSOCKET", message);
 }
 
@@ -30,34 +28,19 @@ export function openWebSocket(
   token: string | undefined,
   listener: Listener,
 ): Link {
-  let socket: WebSocketLike | undefined = new constructor(url, token ? ["bearer", token] : []);
-  const own = socket;
-  own.onmessage = ({ data }) => {
-    if (!socket) return;
+  const socket = new constructor(url, token ? ["bearer", token] : []);
+  socket.onmessage = ({ data }) => {
     listener.heard();
-    let frame: unknown;
-    try {
-      frame = JSON.parse(data);
-    } catch {
-      // It is none, as one of bytes.
-    }
-    listener.frame(frame);
+    listener.frame(data);
   };
-  own.onclose = ({ code, reason }) => {
-    if (!socket) return;
-    socket = undefined;
-    listener.end(Number(code), String(reason));
-  };
+  socket.onclose = ({ code, reason }) => listener.end(code, reason);
   // A close event follows. Without a listener some implementations throw.
-  own.onerror = () => {};
+  socket.onerror = () => {};
   return {
     send(text) {
       // One that is closing says so by itself.
-      if (socket?.readyState === 1) socket.send(text);
+      if (socket.readyState === 1) socket.send(text);
     },
-    close() {
-      socket = undefined;
-      own.close(1000);
-    },
+    close: () => socket.close(1000),
   };
 }

@@ -27,8 +27,6 @@ describe("frames", () => {
     ["a pong", { type: "pong" }],
     ["heartbeat_ack", { type: "heartbeat_ack" }],
     ["an unknown type", { type: "from.the.future", event: "news", id: 99 }],
-    ["no type", {}],
-    ["a type that is no text", { type: { a: 1 }, id: {} }],
     ["an answer that was not asked for", { type: "response", id: 12345, result: {} }],
     ["an error without a request", { type: "error", code: "BUSY", message: "later", details: { retry_after: 0.01 } }],
     ["an error of wrong kinds", { type: "error", code: 7, message: null, details: "none" }],
@@ -67,6 +65,8 @@ describe("frames", () => {
     ["nothing", (link) => link.say("")],
     ["null", (link) => link.say("null")],
     ["a number", (link) => link.say("7")],
+    ["no type", (link) => link.say({})],
+    ["a type that is no text", (link) => link.say({ type: { a: 1 }, id: {} })],
     ["binary", (link) => link.binary(Uint8Array.of(0x81, 0xa4))],
     ["a batch of none", (link) => link.say({ type: "batch", messages: 7 })],
     ["a batch of null", (link) => link.say({ type: "batch", messages: [null] })],
@@ -251,7 +251,7 @@ describe("ends", () => {
     await state(one, "open");
     await second.next("ping"); // whether it is there; it does not answer
     await fake.link();
-    expect(reasons).toEqual(["The gateway does not answer", "The gateway does not answer"]);
+    expect(reasons).toEqual(["No answer", "No answer"]);
   });
 
   test("reconnect() works in every state", async () => {
@@ -833,7 +833,7 @@ describe("tokens", () => {
     (await fake.link()).close(1008, "Authentication failed");
     await state(one, "ended");
     expect(one.status.error).toMatchObject({ code: "TOKEN" });
-    void one.authenticate();
+    one.authenticate();
     (await fake.link()).greet({ user: "ann" });
     expect(reasons).toEqual(["first", "refused", "requested"]);
   });
@@ -874,7 +874,7 @@ describe("tokens", () => {
     expect(first.headers["sec-websocket-protocol"]).toBeUndefined();
     await first.open();
     await sub.ready();
-    void one.authenticate("ann's");
+    one.authenticate("ann's");
     const second = await fake.link();
     expect(second.headers["sec-websocket-protocol"]).toBe("bearer,ann's");
     second.greet({ user: "ann" });
@@ -883,14 +883,8 @@ describe("tokens", () => {
     second.confirm(asked, { a: { epoch: 1, offset: 0, recovered: true, count: 0 } });
     await sub.ready();
     expect(one.session).toMatchObject({ user: "ann" });
-    // Another token of the same user: on the connection.
-    const done = one.authenticate("ann's other one");
-    const message = await second.next("authenticate");
-    second.say({ type: "authenticated", id: message.id });
-    await done;
-    expect(sub.state).toBe("active");
     // Out.
-    void one.authenticate(null);
+    one.authenticate(null);
     const third = await fake.link();
     expect(third.headers["sec-websocket-protocol"]).toBeUndefined();
   });

@@ -1,7 +1,7 @@
 // The tables in code are those of docs/clients.md.
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
-import { closeRemedy, errorRemedy } from "../../src/core/index.js";
+import { closeRemedy, errorRemedy } from "../../src/core/codes.js";
 
 const text = readFileSync(new URL("../../../../docs/clients.md", import.meta.url), "utf8");
 

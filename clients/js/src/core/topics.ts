@@ -1,0 +1,169 @@
+import { FanfareError } from "./errors.js";
+import type { Frame } from "./link.js";
+import { isInbox, isPattern } from "./pattern.js";
+import { earlier, parse } from "./place.js";
+import { INBOX, type Member, type SubscriptionOptions, createSubscription } from "./subscription.js";
+
+export interface TopicsOptions {
+  report(error: unknown): void;
+  /** Why nothing comes any more. */
+  failure(): FanfareError | undefined;
+  /** Asks on this connection: a message, made when it is sent. */
+  ask(encode: () => string, done: (answer: Frame) => void, fail: (error: any) => void): void;
+  isOpen(): boolean;
+  /** The first confirmation has come: the connection is good. */
+  opened(): void;
+}
+
+/** The client's subscriptions, and what of them the connection has. */
+export function createTopics({ report, failure, ask, isOpen, opened }: TopicsOptions) {
+  const members = new Set<Member>();
+  /** Names that this connection was asked for, and those that it has confirmed. */
+  const asked = new Set<string>();
+  const confirmed = new Set<string>();
+  /** Of the connection. */
+  let isSse = false;
+  let hasUser = false;
+  /** Places in one message: the gateway's `events.max_subscriptions`. */
+  let recover_max = 50;
+
+  const called = (name: string) => [...members].filter((member) => member.name === name);
+
+  function create<T>(name: string, options: SubscriptionOptions = {}) {
+    const member = createSubscription<T>({ report, failure, remove }, name, options);
+    members.add(member);
+    // A topic that flows already begins at another place only if it begins anew.
+    if (options.since || options.last) forget(name);
+    syncSoon();
+    return member.subscription;
+  }
+
+  function remove(member: Member): void {
+    members.delete(member);
+    if (!called(member.name).length) forget(member.name);
+  }
+
+  /** Ends a name on this connection. */
+  function forget(name: string): void {
+    confirmed.delete(name);
+    if (asked.delete(name)) ask(() => JSON.stringify({ type: "unsubscribe", events: [name] }), ignore, ignore);
+  }
+
+  /** All that is called for in one turn goes in one message: the first call sends it, and others find nothing. */
+  const syncSoon = () => queueMicrotask(() => isOpen() && sync());
+
+  /** Has the connection subscribe to what it was not asked for yet. The first message of a connection is its test. */
+  function sync(): void {
+    for (const member of members) {
+      if (member.subscription.state !== "pending") continue;
+      if (member.name === INBOX && hasUser) member.begin([]);
+      const active = confirmed.has(member.name) && called(member.name).find(isActive);
+      if (active) member.join(active);
+    }
+    const names = [...new Set([...members].map(({ name }) => name))].filter((name) => name !== INBOX && !asked.has(name));
+    if (!names.length && isOpen()) return;
+    for (const name of names) asked.add(name);
+    let count = 0;
+    const encode = () => {
+      const recover = recoverOf(names);
+      count = Object.keys(recover).length;
+      return JSON.stringify({ type: names.length ? "subscribe" : "ping", events: names, recover });
+    };
+    const done = (answer: Frame) => {
+      if (names.length) confirm(names, answer);
+      opened();
+      syncSoon();
+    };
+    const fail = (error: FanfareError) => {
+      const limit = Number(error.details["limit"]);
+      if (error.code === "SUBSCRIPTION_LIMIT" && limit < count) {
+        recover_max = limit;
+        return ask(encode, done, fail);
+      }
+      reject(names, error);
+      opened();
+    };
+    ask(encode, done, fail);
+  }
+
+  function confirm(names: string[], { events, topics = {} }: Frame): void {
+    for (const name of names) {
+      // It may have been given up meanwhile.
+      if (!asked.has(name)) continue;
+      if (events.includes(name)) confirmed.add(name);
+      else reject([name], new FanfareError("REJECTED", `The gateway refuses ${name}`, "token"));
+    }
+    for (const member of [...members]) if (confirmed.has(member.name)) member.begin(Object.entries<any>(topics));
+  }
+
+  function reject(names: string[], error: FanfareError): void {
+    for (const name of names) for (const member of called(name)) member.change("rejected", error);
+  }
+
+  /** The places to go on from, by topic, as many as the gateway takes. */
+  function recoverOf(names: string[]): Frame {
+    const places = new Map<string, string>();
+    for (const { name, places: own, gap } of names.flatMap(called)) {
+      for (const [topic, place] of own) {
+        // What has a subscription of its own goes on by that.
+        if (topic !== name && called(topic).length) continue;
+        const known = places.get(topic) ?? place;
+        const from = earlier(known, place);
+        if (!from) gap(topic, null);
+        places.set(topic, from ?? known);
+      }
+    }
+    const entries: [string, unknown][] = [...names, ...[...places.keys()].reverse()].map((topic) => {
+      const place = places.get(topic);
+      const last = Math.max(0, ...called(topic).map(({ last }) => last));
+      if (!place) return [topic, last && !isPattern(topic) && { last }];
+      const [epoch, offset] = parse(place) ?? [];
+      // A stream's place says nothing on a WebSocket: a gap is told.
+      return [topic, epoch ? { epoch, offset } : isSse && { cursor: place.slice(4) }];
+    });
+    return Object.fromEntries([...new Map(entries.filter(([, from]) => from))].slice(0, recover_max));
+  }
+
+  /** Takes a frame about a topic, if it is one that a subscription is for. */
+  function take(frame: Frame): boolean {
+    const { type, event: name, topic = name, data, event_id: position, publisher, timestamp, lost = null } = frame;
+    if (typeof topic !== "string" || (type === "event" && !position)) return false;
+    let takers = [...members].filter((member) => member.name !== INBOX && member.covers(topic));
+    if (!takers.length && isInbox(topic)) takers = called(INBOX);
+    for (const member of takers) {
+      if (type === "event") {
+        if (!/^(sse:|\d+-\d+$)/.test(position)) throw position;
+        member.take({ type, topic, name, data, position, publisher, timestamp });
+      } else if (type === "gap") member.gap(topic, lost);
+      else if (type === "place") member.place(topic, frame["place"]);
+      else if (type === "presence") member.emit("presence", { ...data, topic, seq: frame["presence_seq"] });
+      else return false;
+    }
+    return type === "gap" || takers.length > 0;
+  }
+
+  return {
+    add: create,
+    addInbox: <T>(options?: SubscriptionOptions) => create<T>(INBOX, options),
+    inboxPlace: () => called(INBOX)[0]?.places.get(INBOX),
+    take,
+    /** The connection is there. */
+    greeted(overSse: boolean, user: unknown): void {
+      isSse = overSse;
+      hasUser = user != null;
+      sync();
+    },
+    lost(): void {
+      asked.clear();
+      confirmed.clear();
+      for (const member of [...members]) member.change("pending");
+    },
+    wake(): void {
+      for (const member of [...members]) member.wake();
+    },
+  };
+}
+
+const ignore = () => {};
+
+const isActive = ({ subscription }: Member) => subscription.state === "active";

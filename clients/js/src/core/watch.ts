@@ -1,0 +1,61 @@
+import type { Options } from "./options.js";
+
+/** How often the clock is looked at, at least, and how late that is where the machine was asleep. */
+const TICK_MS_MAX = 5000;
+const ASLEEP_MS = 15_000;
+
+export interface Watched {
+  /** Whether it can be asked. While it cannot, it has to say something by itself. */
+  canAsk(): boolean;
+  ask(): void;
+  /** It is not there. */
+  lost(): void;
+  /** The network, the page or the machine is back. */
+  wake(): void;
+}
+
+/** Notices that the other end has gone, which a network does not tell. */
+export function createWatch(
+  { pingInterval = 20_000, pingTimeout = 10_000 }: Options,
+  { canAsk, ask, lost, wake }: Watched,
+) {
+  let timer: ReturnType<typeof setInterval> | undefined;
+  let heard = 0;
+  let asked = 0;
+  let ticked = 0;
+
+  function askNow(): void {
+    if (!canAsk()) return;
+    asked = Date.now();
+    ask();
+  }
+
+  function tick(): void {
+    const now = Date.now();
+    // Timers of a machine that was asleep, or of a page that was frozen, are late.
+    const wasAsleep = now - ticked > ASLEEP_MS;
+    ticked = now;
+    const since = asked || (canAsk() ? now : heard);
+    if (wasAsleep) askNow();
+    else if (now - since >= pingTimeout) lost();
+    else if (!asked && now - heard >= pingInterval) askNow();
+  }
+
+  function listen(isWanted: boolean): void {
+    clearInterval(timer);
+    const change = isWanted ? "addEventListener" : "removeEventListener";
+    for (const type of ["online", "offline", "visibilitychange"]) globalThis[change]?.(type, wake);
+    ticked = Date.now();
+    if (isWanted) timer = setInterval(tick, Math.min(pingTimeout / 2, TICK_MS_MAX));
+  }
+
+  return {
+    listen,
+    askNow,
+    /** The other end has said something, or is about to. */
+    hear(): void {
+      heard = Date.now();
+      asked = 0;
+    },
+  };
+}
