@@ -18,10 +18,11 @@ SEEDS ?= 10000
 # Versions of wse-client, each in a Python of its own.
 WSE_CLIENTS := 2.5.1 1.4.3
 
-.PHONY: help run test test-python test-wse model bench fuzz ci setup
+.PHONY: help run monitor test test-python test-wse test-monitor model bench fuzz ci setup
 
 help:
 	@echo "make run    build, then serve on 127.0.0.1:8080 with everything open (demo mode); ARGS=\"--shards 1\" for more flags"
+	@echo "make monitor  the page for operators, which a gateway built with --features monitor serves at /monitor"
 	@echo "make test   the whole test suite"
 	@echo "make test-python  of it, the Python client against the built gateway"
 	@echo "make test-wse  of it, the published clients of the wse protocol against the built gateway"
@@ -43,6 +44,18 @@ run: setup
 	@echo "  $(BIN)/loadgen fanout --url ws://127.0.0.1:8080"
 	@echo
 	@ulimit -n "$$(ulimit -H -n)" && exec $(BIN)/fanfare serve --mode demo --listen 127.0.0.1:8080 $(ARGS)
+
+# The Node of scripts/setup comes first, if it is there.
+WITH_NODE := PATH="$(abspath $(TARGET))/node/bin:$$PATH"
+
+# To clients/monitor/dist.
+monitor:
+	cd clients/monitor && $(WITH_NODE) npm ci --silent --no-audit --no-fund
+	cd clients/monitor && $(WITH_NODE) npm run --silent build
+
+# The page for operators in Chromium, against the gateway that `make test` has built.
+test-monitor: monitor
+	cd clients/monitor && $(WITH_NODE) FANFARE_BIN=$(abspath $(TARGET))/debug/fanfare npm run --silent test
 
 test:
 	@scripts/setup test

@@ -104,6 +104,11 @@ test("other topics are followed where they are named", async () => {
   await gateway.publish("chat.room", 2);
   await gateway.publish("orders", 3);
   await expect.poll(() => rows(page).allInnerTexts()).toHaveLength(2);
+  await events.getByLabel("Topics").fill("*, orders, order*");
+  await events.getByRole("button", { name: "Apply" }).click();
+  await gateway.publish("orders", 4);
+  await gateway.publish("orders", 5);
+  await expect.poll(async () => (await rows(page).allInnerTexts()).filter((text) => text.includes("orders"))).toHaveLength(3);
 });
 
 test("a broadcast is shown as one", async () => {

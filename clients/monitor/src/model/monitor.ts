@@ -1,4 +1,4 @@
-import type { FanfareError, Frame, Gap, Subscription, TopicEvent } from "fanfare-client";
+import type { FanfareError, Frame, Gap, Subscription } from "fanfare-client";
 import { type ManagerStatus, WebSocketManager } from "../manager";
 import { AgentsStore } from "./agents";
 import { BeliefsStore } from "./beliefs";
@@ -47,7 +47,7 @@ export class Monitor extends FrameStore<MonitorSnapshot> {
   #topics: readonly string[] = ["*"];
   readonly #panels: Subscription<any>[] = [];
   #raw: Subscription<any>[] = [];
-  #newest: TopicEvent | undefined;
+  #newest = { topic: "", position: "" };
   /** Topics whose gap was shown just now. */
   readonly #gaps = new Set<string>();
   #history: readonly Second[] = [];
@@ -116,11 +116,10 @@ export class Monitor extends FrameStore<MonitorSnapshot> {
     if (this.#manager) {
       this.#raw = this.#topics.map((name) => {
         const subscription = this.#manager!.subscribe(name);
-        subscription.on("event", (event) => {
-          // The same one comes to each subscription that covers it.
-          if (event === this.#newest) return;
-          this.#newest = event;
-          const { name, data, position, publisher } = event;
+        subscription.on("event", ({ topic, name, data, position, publisher }) => {
+          // It comes to each subscription that covers it, one after the other.
+          if (topic === this.#newest.topic && position === this.#newest.position) return;
+          this.#newest = { topic, position };
           this.events.add({ kind: "event", name, data, position, publisher });
         });
         subscription.on("gap", (gap) => this.#gap(gap));
@@ -204,7 +203,7 @@ export class Monitor extends FrameStore<MonitorSnapshot> {
       gateway: this.#gateway,
       status: this.#manager?.status,
       searchError: this.#searchError,
-      session: session && { clientId: session.clientId, user: session.user, role: session.role },
+      session: session && { clientId: session.client_id, user: session.user, role: session.role },
       hasToken: savedToken() !== undefined,
       topics: this.#topics,
       refused: refused.map(({ name, error }) => [name, error] as const),
