@@ -1,7 +1,8 @@
 import { expect, test } from "vitest";
 import { AGENTS_MAX, AgentsStore } from "../src/model/agents";
 import { BELIEFS_MAX, BeliefsStore, CERTAINTIES_MAX, factorsOf } from "../src/model/beliefs";
-import { EventsStore, LINES_MAX, exportOf } from "../src/model/events";
+import { EventsStore } from "../src/model/events";
+import { CHARACTERS_MAX, LINES_MAX, exportOf } from "../src/model/lines";
 import { MetricsStore, SAMPLES_MAX } from "../src/model/metrics";
 import type { FrameStore } from "../src/model/frame-store";
 import { axisEnd, shapeOf } from "../src/ui/sparkline";
@@ -138,6 +139,21 @@ test("events: the newest are kept, and a rare one that the filter wants outlives
   expect(lines.length).toBe(LINES_MAX);
   expect(lines.at(-1)!.name).toBe(`e${5 * LINES_MAX + 6}`);
   expect(total).toBe(5 * LINES_MAX + 7);
+});
+
+test("events: large ones are kept up to a number of characters", async () => {
+  const store = new EventsStore();
+  const large = "x".repeat(CHARACTERS_MAX / 10 - 10);
+  const { lines } = await after(store, () => {
+    for (let i = 0; i < 25; i++) add(store, `e${i}`, large);
+    add(store, "larger", large.repeat(10));
+    add(store, "last", 1);
+  });
+  expect(lines.map(({ name }) => name)).toEqual(["larger", "last"]);
+  store.clear();
+  for (let i = 0; i < 25; i++) add(store, `e${i}`, large);
+  await new Promise((done) => setTimeout(done));
+  expect(names(store.get())).toEqual(Array.from({ length: 10 }, (_, i) => `e${i + 15}`));
 });
 
 test("events: a pause holds what is seen and counts what matches", async () => {

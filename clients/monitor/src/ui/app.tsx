@@ -36,6 +36,9 @@ export function App() {
 function Top() {
   const { gateway, status } = useStore(useMonitor());
   const state = (status?.state ?? "CONNECTING").toLowerCase();
+  useEffect(() => {
+    document.title = `${state === "open" ? "" : `${state.toUpperCase()} · `}Fanfare monitor`;
+  }, [state]);
   return (
     <header className="top">
       <img src={icon} alt="" width="30" height="30" />

@@ -53,7 +53,7 @@ export function ConnectionPanel() {
         </div>
       </dl>
       <div className="latency">
-        <span className="label">Latency, a round trip every five seconds</span>
+        <span className="label">Round trips, one every five seconds</span>
         <Sparkline
         tone="c"
         points={evenly(status?.latencies ?? [])}
@@ -71,10 +71,10 @@ export function ConnectionPanel() {
 }
 
 /** Why it is not open, in words of an operator. */
-function Why({ shown: { status, searchError, hasToken, now }, isRefused }: { shown: MonitorSnapshot; isRefused: boolean }) {
+function Why({ shown: { status, searchError, hasToken, session, now }, isRefused }: { shown: MonitorSnapshot; isRefused: boolean }) {
   const text = isRefused
     ? hasToken ? "This gateway does not take that token." : "This gateway wants a valid token."
-    : whyOf(status, searchError);
+    : whyOf(status, searchError, !!session);
   const left = status?.retryAt === undefined ? 0 : Math.max(0, Math.ceil((status.retryAt - now) / 1000));
   if (!text) return null;
   return (
@@ -85,11 +85,14 @@ function Why({ shown: { status, searchError, hasToken, now }, isRefused }: { sho
   );
 }
 
-function whyOf(status: ManagerStatus | undefined, searchError: string | undefined): string | undefined {
+function whyOf(status: ManagerStatus | undefined, searchError: string | undefined, hasBeenOpen: boolean): string | undefined {
   if (searchError) return `${searchError}. It is asked again every two seconds.`;
   if (!status || status.state !== "CLOSED") return undefined;
   const { error } = status;
   if (!error) return "Disconnected by you.";
+  if (!hasBeenOpen && error.code === "CONNECTION_LOST") {
+    return "The gateway cannot be reached, or refuses this page: it has to have this endpoint in its mode, and this page's origin in http.cors_origins.";
+  }
   return /[.!?]$/.test(error.message) ? error.message : `${error.message}.`;
 }
 

@@ -1,5 +1,5 @@
 import { type KeyboardEvent, useId, useLayoutEffect, useRef, useState } from "react";
-import { type Line, textOfLine } from "../model/events";
+import type { Line } from "../model/lines";
 import { time } from "./format";
 
 /** Pixels of a line, as in the style sheet. */
@@ -79,7 +79,7 @@ export function EventList({ lines, chosen, onChoose }: { lines: readonly Line[];
           <div
             key={line.id}
             id={`${id}-${line.id}`}
-            className={`row ${line.kind}`}
+            className={`row ${line.kind} of-${/^\w*/.exec(line.name)?.[0]}`}
             role="option"
             aria-selected={line.id === chosen?.id}
             aria-setsize={lines.length}
@@ -98,7 +98,7 @@ export function EventList({ lines, chosen, onChoose }: { lines: readonly Line[];
 }
 
 function describe(line: Line): string {
-  if (line.kind !== "gap") return textOfLine(line).slice(0, TEXT_MAX);
-  const { lost } = line.data as { lost: number | null };
+  if (line.kind !== "gap") return line.text.slice(0, TEXT_MAX);
+  const { lost } = JSON.parse(line.text) as { lost: number | null };
   return lost === null ? "events are missing here, how many is not known" : `${lost} events are missing here`;
 }

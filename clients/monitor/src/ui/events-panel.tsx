@@ -1,5 +1,5 @@
 import { type FormEvent, useEffect, useId, useState } from "react";
-import { type Line, LINES_MAX, exportOf } from "../model/events";
+import { type Line, LINES_MAX, exportOf } from "../model/lines";
 import { copy, save } from "./copy";
 import { EventList } from "./event-list";
 import { count, plural, time } from "./format";
@@ -125,7 +125,7 @@ function Detail({ line }: { line: Line | undefined }) {
   const [said, say] = useState("");
   useEffect(() => say(""), [line]);
   if (!line) return <aside className="detail none faint" aria-label="Chosen event">Choose an event to see all of it.</aside>;
-  const text = JSON.stringify(line.data, null, 2) ?? "";
+  const text = JSON.stringify(JSON.parse(line.text), null, 2);
   return (
     <aside className="detail" aria-label="Chosen event">
       <div className="detail-head">

@@ -1,7 +1,7 @@
 import { useState } from "react";
 import type { Sample } from "../model/metrics";
 import { duration, rate, time } from "./format";
-import { axisEnd, shapeOf, timed } from "./sparkline";
+import { Curve, axisEnd, shapeOf, timed } from "./sparkline";
 
 /** Messages a second, in and out, over the time that is known; the pointer reads values off it. */
 export function RatesPlot({ samples }: { samples: readonly Sample[] }) {
@@ -46,8 +46,8 @@ export function RatesPlot({ samples }: { samples: readonly Sample[] }) {
         >
           <svg viewBox="0 0 100 100" preserveAspectRatio="none" aria-hidden="true">
             <path className="grid" d="M0 0H100M0 50H100M0 100H100" />
-            <g className="tone-b"><path className="area" d={outward.area} /><path className="line" d={outward.line} /></g>
-            <g className="tone-a"><path className="area" d={inward.area} /><path className="line" d={inward.line} /></g>
+            <Curve shape={outward} tone="b" />
+            <Curve shape={inward} tone="a" />
           </svg>
           {last?.rateIn === undefined && <span className="rates-wait">The first rate comes with the second reading, after five seconds.</span>}
           {read && (

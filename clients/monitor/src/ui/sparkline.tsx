@@ -1,3 +1,5 @@
+import { useId } from "react";
+
 /** A point: where on the axis of time, from 0 to 1, and its value; undefined where there is none. */
 export type Point = readonly [x: number, value: number | undefined];
 
@@ -55,19 +57,33 @@ export function shapeOf(points: readonly Point[], low: number, high: number): Sh
 
 const round = (value: number) => Math.round(value * 100) / 100;
 
+/** An area that fades towards its foot, and the line above it. */
+export function Curve({ shape: { line, area }, tone }: { shape: Shape; tone: string }) {
+  const id = useId();
+  return (
+    <g className={`tone-${tone}`}>
+      <linearGradient id={id} x1="0" y1="0" x2="0" y2="100" gradientUnits="userSpaceOnUse">
+        <stop className="fade-top" />
+        <stop className="fade-foot" offset="1" />
+      </linearGradient>
+      <path fill={`url(#${id})`} d={area} />
+      <path className="line" d={line} />
+    </g>
+  );
+}
+
 /** A small plot without axes. `label` says what it shows. */
 export function Sparkline({ points, label, low = 0, tone = "a" }: { points: readonly Point[]; label: string; low?: number | "fit"; tone?: "a" | "b" | "c" }) {
   const values = points.flatMap(([, value]) => (value === undefined ? [] : [value]));
   const highest = Math.max(...values, low === "fit" ? -Infinity : low);
   const lowest = low === "fit" ? Math.min(...values) : low;
   const room = (highest - lowest) * 0.12 || 1;
-  const { line, area } = shapeOf(points, low === "fit" ? lowest - room : low, highest + room);
-  const [x, y] = /(\S+) (\S+)$/.exec(line.replaceAll(/[ML]/g, "  "))?.slice(1) ?? [];
+  const shape = shapeOf(points, low === "fit" ? lowest - room : low, highest + room);
+  const [x, y] = /(\S+) (\S+)$/.exec(shape.line.replaceAll(/[ML]/g, "  "))?.slice(1) ?? [];
   return (
     <div className={`spark tone-${tone}`} role="img" aria-label={label}>
       <svg viewBox="0 0 100 100" preserveAspectRatio="none" aria-hidden="true">
-        <path className="area" d={area} />
-        <path className="line" d={line} />
+        <Curve shape={shape} tone={tone} />
       </svg>
       {x && y && <i style={{ left: `${x}%`, top: `${y}%` }} />}
     </div>
