@@ -179,7 +179,7 @@ export class Monitor extends FrameStore<MonitorSnapshot> {
   /** Goes on with another token, or with none. */
   useToken(token: string | undefined): void {
     saveToken(token);
-    void this.#manager?.client.authenticate(token);
+    void this.#manager?.client.authenticate(token ?? null);
     this.changed();
   }
 

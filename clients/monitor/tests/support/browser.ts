@@ -12,6 +12,7 @@ afterAll(() => browser.close());
 /** A page, and what its console said that is an error: a refusal by the policy is one. */
 export async function open(url: string, options: BrowserContextOptions = {}): Promise<{ page: Page; errors: string[] }> {
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
+  context.setDefaultTimeout(10_000);
   const page = await context.newPage();
   const errors: string[] = [];
   page.on("console", (message) => message.type() === "error" && errors.push(message.text()));

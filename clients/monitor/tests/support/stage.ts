@@ -46,7 +46,8 @@ export async function strike(): Promise<void> {
 export const state = (page: Page, wanted: string) => page.locator(`#connection .state:text-is("${wanted}")`).waitFor();
 
 export const panel = (page: Page, name: string) => page.getByRole("region", { name, exact: true });
-export const rows = (page: Page) => page.getByRole("option");
+/** The lines of the list of events that are drawn. */
+export const rows = (page: Page) => page.getByRole("listbox", { name: "Events, newest first" }).getByRole("option");
 
 /** What axe finds wrong with the page, with the elements. */
 export async function violations(page: Page): Promise<string[]> {
