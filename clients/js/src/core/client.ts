@@ -138,8 +138,9 @@ export function connect(url: string | URL, options: Options = {}): Client {
   let attempts = 0;
   let failures = 0;
   let broken = 0;
-  /** For how long the gateway wanted to be left alone before it closed, in milliseconds. */
+  /** For how long the gateway wanted to be left alone before it closed, in milliseconds, and whether it is by now. */
   let hint = 0;
+  let isHinted = false;
 
   let source: Token = options.token;
   let token: string | undefined;
@@ -169,7 +170,7 @@ export function connect(url: string | URL, options: Options = {}): Client {
     canAsk: () => isGreeted,
     ask: () => link!.send('{"type":"ping"}'),
     lost: () => link && lost(1006, "No answer"),
-    wake: () => (status.state === "waiting" ? reconnect() : watch.askNow()),
+    wake: () => (status.state !== "waiting" ? watch.askNow() : isHinted || reconnect()),
   });
 
   function failure(): FanfareError | undefined {
@@ -212,10 +213,10 @@ export function connect(url: string | URL, options: Options = {}): Client {
       }
     } catch (cause) {
       if (!isCurrent()) return;
-      const why = cause instanceof Error ? cause.message : (cause ?? "there is none");
-      const error = new FanfareError("TOKEN", `No token: ${why}`, "token", {}, cause);
+      const why = cause instanceof Error ? cause.message : (cause ?? "There is no token");
+      const error = new FanfareError(need ? "TOKEN" : "CONNECTION_LOST", `${why}`, "token", {}, cause);
       if (cause === null) return finish("ended", error);
-      // It may be no token at all.
+      // What there is may be no token at all.
       need ??= "refused";
       wait(error);
     }
@@ -265,6 +266,7 @@ export function connect(url: string | URL, options: Options = {}): Client {
 
   function wait(error: FanfareError, hint?: number): void {
     if (!drop()) return;
+    isHinted = !!hint;
     const delay = backoff(attempts++, retryMin, retryMax, hint);
     retry = setTimeout(open, delay);
     set({ state: "waiting", error, delay });

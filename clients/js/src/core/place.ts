@@ -21,6 +21,6 @@ export function earlier(a: string, b: string): string | undefined {
   return BigInt(first) < BigInt(second) ? a : b;
 }
 
-/** Whether an event at `place` was there before, of a client that is at `known`. */
+/** Whether an event at `place` was there before, of a client that is at `known`. Streams of events repeat nothing. */
 export const isPast = (place: string, known: string): boolean =>
-  sameEpoch(place, known) && earlier(place, known) === place;
+  !!parse(place) && sameEpoch(place, known) && earlier(place, known) === place;

@@ -73,7 +73,7 @@ export function createRequests(send: (text: string) => void, maySend: (kind: Kin
     async ask(kind: Kind, message: Frame, signal?: AbortSignal): Promise<Frame> {
       signal?.throwIfAborted();
       if (requests.size >= REQUESTS_MAX) {
-        throw new FanfareError("QUEUE_FULL", "Too many requests wait for an answer", "retry");
+        throw new FanfareError("QUEUE_FULL", "Too many requests wait", "retry");
       }
       // As it is now, and not when it is sent.
       const text = JSON.stringify(message);

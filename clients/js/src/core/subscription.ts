@@ -118,7 +118,7 @@ export interface Member {
  * `for await (const event of subscription)`, gets them and gaps from a buffer, and leaving it unsubscribes. What comes
  * while there is neither waits in the buffer.
  */
-export interface Subscription<T = unknown> extends AsyncIterable<TopicEvent<T> | Gap, undefined> {
+export interface Subscription<T = unknown> extends AsyncIterable<TopicEvent<T> | Gap> {
   /** The topic or pattern. */
   readonly name: string;
   readonly state: SubscriptionState;
@@ -138,6 +138,7 @@ export interface Subscription<T = unknown> extends AsyncIterable<TopicEvent<T> |
   ready(): Promise<void>;
   /** Ends it. Nothing comes any more, and loops end. */
   unsubscribe(): void;
+  [Symbol.asyncIterator](): AsyncIterator<TopicEvent<T> | Gap, undefined>;
 }
 
 /** Topics whose places a subscription remembers. Beyond it the one that was silent longest is forgotten. */
@@ -219,21 +220,18 @@ export function createSubscription<T>(
     if (item.type === "event") return events.emit("event", item);
     events.emit("gap", item);
     if (isLooped || events.heard("gap")) return;
-    report(new FanfareError("GAP", `Events of ${item.topic} are missing, and nothing listens for "gap"`));
+    report(new FanfareError("GAP", `Nothing listens for a gap of ${item.topic}`));
   }
 
-  /** What came before there was a listener. */
+  /** Gives listeners what waits, where there is no loop to take it. */
   function drain(): void {
     for (let item; !isLooped && events.heard("event") && (item = shift()); ) tell(item);
   }
 
   function push(entry: Entry): void {
-    const { item } = entry;
-    const isHeard = !isLooped && events.heard("event");
-    if (isHeard) settle(entry);
-    if (isHeard || isLooped) tell(item);
-    if (isHeard) return;
     queue.push(entry);
+    if (isLooped) tell(entry.item);
+    drain();
     wake();
     if (queue.length <= buffer || queue.length < 2) return;
     if (overflow === "end") {
@@ -285,7 +283,7 @@ export function createSubscription<T>(
   function begin(topics: readonly (readonly [string, Confirmed])[]): void {
     const resumes = received.has(name);
     // Its own place was forgotten, or there never was one.
-    if (wasActive && !resumes) gap(name, null);
+    if (wasActive && !resumes && state !== "active") gap(name, null);
     for (const [topic, { epoch, offset, recovered, count = 0 }] of topics) {
       const isName = topic === name;
       if (!isName && !covers(topic)) continue;

@@ -54,13 +54,16 @@ export function createTopics({ report, failure, ask, isOpen, opened }: TopicsOpt
 
   /** Has the connection subscribe to what it was not asked for yet. The first message of a connection is its test. */
   function sync(): void {
+    const wanted = new Set<string>();
     for (const member of members) {
-      if (member.subscription.state !== "pending") continue;
-      if (member.name === INBOX && hasUser) member.begin([]);
-      const active = confirmed.has(member.name) && called(member.name).find(isActive);
+      const { name, subscription } = member;
+      if (subscription.state !== "pending") continue;
+      const active = confirmed.has(name) && called(name).find(isActive);
       if (active) member.join(active);
+      else if (name !== INBOX) asked.has(name) || wanted.add(name);
+      else if (hasUser) member.begin([]);
     }
-    const names = [...new Set([...members].map(({ name }) => name))].filter((name) => name !== INBOX && !asked.has(name));
+    const names = [...wanted];
     if (!names.length && isOpen()) return;
     for (const name of names) asked.add(name);
     let count = 0;
@@ -80,7 +83,7 @@ export function createTopics({ report, failure, ask, isOpen, opened }: TopicsOpt
         recover_max = limit;
         return ask(encode, done, fail);
       }
-      reject(names, error);
+      for (const name of names) reject(name, error);
       opened();
     };
     ask(encode, done, fail);
@@ -91,13 +94,15 @@ export function createTopics({ report, failure, ask, isOpen, opened }: TopicsOpt
       // It may have been given up meanwhile.
       if (!asked.has(name)) continue;
       if (events.includes(name)) confirmed.add(name);
-      else reject([name], new FanfareError("REJECTED", `The gateway refuses ${name}`, "token"));
+      else reject(name, new FanfareError("REJECTED", `The gateway refuses ${name}`, "token"));
     }
     for (const member of [...members]) if (confirmed.has(member.name)) member.begin(Object.entries<any>(topics));
   }
 
-  function reject(names: string[], error: FanfareError): void {
-    for (const name of names) for (const member of called(name)) member.change("rejected", error);
+  /** It is asked for again when it is called for again, and on the next connection. */
+  function reject(name: string, error: FanfareError): void {
+    asked.delete(name);
+    for (const member of called(name)) member.change("rejected", error);
   }
 
   /** The places to go on from, by topic, as many as the gateway takes. */

@@ -36,9 +36,8 @@ export function createWatch(
     const wasAsleep = now - ticked > ASLEEP_MS;
     ticked = now;
     const since = asked || (canAsk() ? now : heard);
-    if (wasAsleep) askNow();
-    else if (now - since >= pingTimeout) lost();
-    else if (!asked && now - heard >= pingInterval) askNow();
+    if (now - since >= pingTimeout) lost();
+    else if (wasAsleep || (!asked && now - heard >= pingInterval)) askNow();
   }
 
   function listen(isWanted: boolean): void {

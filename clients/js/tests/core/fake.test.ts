@@ -649,6 +649,12 @@ describe("subscriptions", () => {
     await expect(bad.ready()).rejects.toEqual(code("REJECTED"));
     expect(bad.state).toBe("rejected");
     await expect((async () => { for await (const _ of bad); })()).rejects.toEqual(code("REJECTED"));
+    // Another one asks again.
+    const other = one.subscribe("bad");
+    const refused = await first.next("subscribe");
+    expect(refused.events).toEqual(["bad"]);
+    first.say({ type: "subscription_confirmed", id: refused.id, events: [], rejected: ["bad"], topics: {} });
+    await expect(other.ready()).rejects.toEqual(code("REJECTED"));
     first.cut();
     const second = await fake.link();
     await second.open();
@@ -819,7 +825,7 @@ describe("tokens", () => {
     one.on("state", ({ state, error }) => state === "waiting" && seen.push(error?.code));
     const link = await fake.link();
     expect(link.headers["sec-websocket-protocol"]).toBe("bearer,good");
-    expect(seen).toEqual(["TOKEN", "TOKEN", "TOKEN"]);
+    expect(seen).toEqual(["TOKEN", "TOKEN", "CONNECTION_LOST"]);
   });
 
   test("null after a refusal is the end; authenticate() begins again", async () => {

@@ -1,11 +1,12 @@
 // A real gateway: FANFARE_BIN, or the debug build of this repository.
 import { type ChildProcess, spawn } from "node:child_process";
 import { createHmac, randomInt } from "node:crypto";
-import { existsSync } from "node:fs";
+import { existsSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
-import { resolve } from "node:path";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
 
 const repository = fileURLToPath(new URL("../../../..", import.meta.url));
 const binary =
@@ -19,6 +20,8 @@ export interface GatewayOptions {
   mode?: "demo" | "dev" | "prod";
   /** Keys of the configuration as in the environment, without `FANFARE_`: `{ HUB__HISTORY_SIZE: "5" }`. */
   settings?: Record<string, string>;
+  /** A configuration file's text. */
+  config?: string;
 }
 
 /** A process of its own, on the same port after a restart. */
@@ -48,15 +51,19 @@ export class Gateway {
     const environment = Object.fromEntries(
       Object.entries(process.env).filter(([name]) => !name.startsWith("FANFARE_")),
     );
-    const settings = { SERVER__SHARDS: "1", LOG__LEVEL: "warn", ...this.options.settings };
+    const quick = { SERVER__SHARDS: "1", SERVER__DRAIN_TIMEOUT: "100ms", LOG__LEVEL: "error" };
+    const settings = { ...quick, ...this.options.settings };
     for (const [name, value] of Object.entries(settings)) environment[`FANFARE_${name}`] = value;
     const listen = `127.0.0.1:${this.port}`;
     const mode = this.options.mode ?? "demo";
-    const child = spawn(binary, ["serve", "--mode", mode, "--listen", listen, "--env-file", ""], {
+    const file = join(tmpdir(), `fanfare-js-${process.pid}-${this.port}.toml`);
+    writeFileSync(file, this.options.config ?? "");
+    const child = spawn(binary, ["serve", "--mode", mode, "--listen", listen, "--config", file, "--env-file", ""], {
       env: environment,
       stdio: ["ignore", "ignore", "inherit"],
     });
     this.#process = child;
+    child.once("exit", () => rmSync(file, { force: true }));
     const deadline = Date.now() + 30_000;
     while (!(await answers(`http://${listen}/health`))) {
       if (child.exitCode !== null) throw new Error(`the gateway has ended with ${child.exitCode}`);

@@ -108,26 +108,28 @@ export class Monitor extends FrameStore<MonitorSnapshot> {
     this.#panels.push(subscription);
   }
 
-  /** Shows other topics in the list of events, at most 40. */
+  /** Shows other topics in the list of events, at most 40. Those that stay are not interrupted. */
   setTopics(topics: readonly string[]): void {
     this.#topics = [...new Set(topics)].slice(0, TOPICS_MAX);
-    for (const subscription of this.#raw) subscription.unsubscribe();
-    this.#raw = [];
     if (this.#manager) {
-      this.#raw = this.#topics.map((name) => {
-        const subscription = this.#manager!.subscribe(name);
-        subscription.on("event", ({ topic, name, data, position, publisher }) => {
-          // It comes to each subscription that covers it, one after the other.
-          if (topic === this.#newest.topic && position === this.#newest.position) return;
-          this.#newest = { topic, position };
-          this.events.add({ kind: "event", name, data, position, publisher });
-        });
-        subscription.on("gap", (gap) => this.#gap(gap));
-        subscription.on("state", () => this.changed());
-        return subscription;
-      });
+      const before = new Map(this.#raw.map((subscription) => [subscription.name, subscription]));
+      this.#raw = this.#topics.map((name) => before.get(name) ?? this.#followRaw(name));
+      for (const [name, subscription] of before) if (!this.#topics.includes(name)) subscription.unsubscribe();
     }
     this.changed();
+  }
+
+  #followRaw(name: string): Subscription<any> {
+    const subscription = this.#manager!.subscribe(name);
+    subscription.on("event", ({ topic, name, data, position, publisher }) => {
+      // It comes to each subscription that covers it, one after the other.
+      if (topic === this.#newest.topic && position === this.#newest.position) return;
+      this.#newest = { topic, position };
+      this.events.add({ kind: "event", name, data, position, publisher });
+    });
+    subscription.on("gap", (gap) => this.#gap(gap));
+    subscription.on("state", () => this.changed());
+    return subscription;
   }
 
   async #askMetrics(): Promise<void> {

@@ -1,0 +1,156 @@
+// Streams of events that a real gateway does not send.
+import { afterEach, beforeEach, expect, test } from "vitest";
+import type { Client, Gap, TopicEvent } from "../../src/core/index.js";
+import { client, errors, state, until } from "../support/client.js";
+import { FakeGateway, type Request, answer } from "../support/fake.js";
+
+let fake: FakeGateway;
+/** Requests that came, in their order; each answered by the next of these, the last one again and again. */
+let requests: Request[];
+let answers: ((request: Request) => void)[];
+beforeEach(async () => {
+  fake = await FakeGateway.start();
+  requests = [];
+  answers = [];
+  fake.onRequest = (request) => {
+    requests.push(request);
+    (answers.length > 1 ? answers.shift()! : answers[0]!)(request);
+  };
+});
+afterEach(() => fake.stop());
+
+const stream = (...text: string[]) => `HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n${text.join("")}`;
+const begin = "retry: 5\nid: c0\n";
+const event = (n: number) => `id: c${n}\nevent: news\ndata: ${n}\n\n`;
+const says = (text: string) => ({ socket }: Request) => void socket.write(text);
+const ends = (text: string) => ({ socket }: Request) => void socket.end(text);
+
+function follow(options = {}): { one: Client; items: (Gap | TopicEvent)[] } {
+  const one = client(fake.url, { transports: ["sse"], ...options });
+  const items: (Gap | TopicEvent)[] = [];
+  const sub = one.subscribe("news", { last: 3 });
+  sub.on("event", (item) => items.push(item));
+  sub.on("gap", (item) => items.push(item));
+  return { one, items };
+}
+
+const query = (request: Request) => Object.fromEntries(new URL(request.path, "http://x").searchParams);
+
+test("an event that is cut is not one, and the stream goes on from the last whole one", async () => {
+  answers = [ends(stream(begin, event(1), "id: c2\nevent: news\nda")), ends(stream("id: c1\n", "id: c2\n")), says(stream("id: c1\n", event(2)))];
+  const { one, items } = follow();
+  await until(() => items.length === 2);
+  expect(items).toMatchObject([
+    { data: 1, position: "sse:c1" },
+    { data: 2, position: "sse:c2" },
+  ]);
+  expect(requests.map(query)).toEqual([
+    { topics: "news", last: "3" },
+    { topics: "news", last_event_id: "c1" },
+    { topics: "news", last_event_id: "c1" },
+  ]);
+  expect(errors.get(one)).toEqual([]);
+});
+
+test("a stream that ends before its first event goes on from where it began", async () => {
+  answers = [ends(stream(begin)), says(stream("id: c0\n", event(1)))];
+  const { items } = follow();
+  await until(() => items.length === 1);
+  expect(query(requests[1]!)).toMatchObject({ last_event_id: "c0" });
+});
+
+test("one that never said where it was is a gap", async () => {
+  answers = [ends(stream(": nothing\n")), says(stream(event(1)))];
+  const { items } = follow();
+  await until(() => items.length === 2);
+  expect(items).toMatchObject([{ type: "gap", lost: null }, { data: 1 }]);
+});
+
+test("gaps, presence, lines of other ends, fields that are not known, and data of several lines", async () => {
+  answers = [
+    says(
+      stream(
+        "id: c0\r\n",
+        ": a comment\r\nid: c1\r\nevent: news\r\nfuture: 1\r\nnothing\r\ndata: [1,\r\ndata: 2]\r\n\r\n",
+        'event: presence\ndata: {"event":"news","data":{"action":"join","user":"ann","users":1},"presence_seq":3}\n\n',
+        'id: c9\nevent: gap\ndata: {"event":"news","lost":8,"reason":"not_in_history"}\n\n',
+        'event: gap\ndata: {"event":"news","lost":null,"reason":"slow_consumer"}\n\n',
+        "id: c10\nevent: order.paid\ndata: 10\n\n",
+      ),
+    ),
+  ];
+  const { items } = follow();
+  await until(() => items.length === 4);
+  expect(items).toMatchObject([
+    { data: [1, 2] },
+    { type: "gap", topic: "news", lost: 8 },
+    { type: "gap", lost: null },
+    { name: "order.paid", topic: "news", data: 10, position: "sse:c10" },
+  ]);
+});
+
+test.each([
+  ["data that is no JSON", stream(begin, "id: c1\nevent: news\ndata: {\n\n")],
+  ["a gap that is none", stream(begin, "event: gap\ndata: null\n\n")],
+  ["a page of a proxy", answer(200, "<html>", { "content-type": "text/html" })],
+  ["a proxy's 502", answer(502, "<html>")],
+  ["nonsense", "nonsense\r\n\r\n"],
+  ["nothing", ""],
+])("%s costs a connection and no more", async (_, broken) => {
+  answers = [ends(broken), says(stream(begin, event(1)))];
+  const { one, items } = follow();
+  await until(() => items.some(({ data }) => data === 1));
+  expect(one.state).toBe("open");
+});
+
+test("a gateway that is full says when to come back", async () => {
+  answers = [ends(answer(503, '{"detail":"full"}', { "retry-after": "7" }))];
+  const { one } = follow();
+  await state(one, "waiting");
+  expect(one.status.delay).toBeGreaterThanOrEqual(7000);
+  expect(one.status.error).toMatchObject({ code: "CONNECTION_LOST", details: { code: 1013 } });
+});
+
+test("publications are sent until they are accepted, with one key", async () => {
+  answers = [
+    says(stream(begin)),
+    ({ socket }) => socket.destroy(),
+    ends(answer(503, "", { "retry-after": "0.01" })),
+    ends(answer(202, '{"offset":7}')),
+  ];
+  const { one } = follow();
+  await state(one, "open");
+  expect(await one.publish("news", { n: 1 })).toBe(7);
+  const bodies = requests.slice(1).map(({ body }) => JSON.parse(body));
+  expect(bodies).toHaveLength(3);
+  expect(bodies[0]).toMatchObject({ topic: "news", payload: { n: 1 } });
+  expect(new Set(bodies.map(({ id }) => id)).size).toBe(1);
+});
+
+test.each([
+  [401, "FORBIDDEN"],
+  [403, "FORBIDDEN"],
+  [413, "MESSAGE_TOO_LARGE"],
+  [422, "INVALID_MESSAGE"],
+])("a publication that is refused with %i is %s", async (status, code) => {
+  answers = [says(stream(begin)), ends(answer(status, '{"detail":"no"}'))];
+  const { one } = follow();
+  await state(one, "open");
+  await expect(one.publish("news", 1)).rejects.toMatchObject({ code });
+});
+
+test("topics have a stream each, as many as may be", async () => {
+  answers = [says(stream(begin))];
+  const one = client(fake.url, { transports: ["sse"], streamsMax: 2 });
+  const subs = ["a", "b", "c", "d.*"].map((name) => one.subscribe(name));
+  await Promise.all(subs.slice(0, 2).map((sub) => sub.ready()));
+  await expect(subs[2]!.ready()).rejects.toMatchObject({ code: "REJECTED" });
+  await expect(subs[3]!.ready()).rejects.toMatchObject({ code: "REJECTED" });
+  expect(requests.map(query)).toEqual([{ topics: "a" }, { topics: "b" }]);
+  // Room is made.
+  const closed = new Promise((done) => requests[0]!.socket.on("close", done));
+  subs[0]!.unsubscribe();
+  await closed;
+  await one.subscribe("c").ready();
+  expect(subs[2]!.state).toBe("active");
+});
