@@ -192,7 +192,7 @@ test("events: an export is a line of JSON for each", async () => {
 test("plots: a hole in the values is a hole in the line", () => {
   expect(shapeOf([[0, 0], [0.5, 10]], 0, 10)).toEqual({ line: "M0 100L50 0", area: "M0 100L50 0L50 100L0 100Z" });
   expect(shapeOf([[0, 5], [0.5, undefined], [1, 5]], 0, 10).line).toBe("M0 50M100 50");
-  expect([0, 5, 6, 21, 180, 3000].map((value) => axisEnd(value, 5))).toEqual([5, 5, 10, 50, 200, 5000]);
+  expect([0, 4, 4.1, 9, 10, 220, 3000, 99_999].map((value) => axisEnd(value))).toEqual([4, 4, 6, 10, 10, 300, 3000, 100_000]);
 });
 
 test("durations are said in two units", () => {

@@ -8,7 +8,7 @@ export function RatesPlot({ samples }: { samples: readonly Sample[] }) {
   const [pointed, point] = useState<number>();
   const coming = timed(samples, ({ rateIn }) => rateIn);
   const going = timed(samples, ({ rateOut }) => rateOut);
-  const end = axisEnd(Math.max(0, ...[...coming, ...going].map(([, value]) => value ?? 0)), 5);
+  const end = axisEnd(Math.max(0, ...[...coming, ...going].map(([, value]) => value ?? 0)));
   const [inward, outward] = [shapeOf(coming, 0, end), shapeOf(going, 0, end)];
   const span = Math.max(60, ((samples.at(-1)?.time ?? 0) - (samples[0]?.time ?? 0)) / 1000);
   const last = samples.at(-1);

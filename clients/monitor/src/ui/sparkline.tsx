@@ -18,11 +18,10 @@ export function timed<Item extends { time: number }>(
   return items.map((item) => [1 - (end - item.time) / span, value(item)]);
 }
 
-/** An end for an axis: 1, 2 or 5 times a power of ten that is at least `value`. */
-export function axisEnd(value: number, min = 1): number {
-  let end = min;
-  while (end < value) end *= String(end).startsWith("2") ? 2.5 : 2;
-  return end;
+/** An end for an axis that is at least `value`: an easy number of one digit and zeros. */
+export function axisEnd(value: number, min = 4): number {
+  const power = 10 ** Math.floor(Math.log10(Math.max(value, min)));
+  return power * [1, 2, 3, 4, 6, 8, 10].find((step) => step * power >= Math.max(value, min))!;
 }
 
 export interface Shape {
