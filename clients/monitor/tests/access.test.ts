@@ -47,21 +47,26 @@ test("all of it works by keyboard", async () => {
   expect(await page.evaluate(() => document.documentElement.dataset["theme"])).toBe("dark");
 });
 
-for (const colorScheme of ["light", "dark"] as const) {
-  for (const width of [1280, 360]) {
-    test(`nothing is wrong for screen readers, nor too faint or too wide: ${colorScheme}, ${width} pixels`, async () => {
-      const own = await stage({ context: { colorScheme, viewport: { width, height: 800 }, reducedMotion: "reduce" } });
-      const { page } = own;
-      expect(await violations(page)).toEqual([]);
-      await fill(own);
-      await rows(page).nth(3).waitFor();
-      await rows(page).first().click();
-      await page.getByRole("button", { name: /Scout/ }).click();
-      await page.getByRole("button", { name: "Send" }).click();
-      await page.getByText("status scout-1: acknowledged").waitFor();
-      expect(await violations(page)).toEqual([]);
-      expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(width);
-      expect(await page.locator(".bar i").first().evaluate((bar) => getComputedStyle(bar).transitionDuration)).toBe("0s");
-    });
-  }
-}
+test("nothing is wrong for screen readers, too faint or too wide: empty and full, light and dark, wide and narrow", async () => {
+  const own = await stage({ context: { reducedMotion: "reduce" } });
+  const { page } = own;
+  const check = async (content: string) => {
+    for (const colorScheme of ["light", "dark"] as const) {
+      for (const width of [1280, 360]) {
+        await page.emulateMedia({ colorScheme });
+        await page.setViewportSize({ width, height: 800 });
+        const widest = await page.evaluate(() => document.documentElement.scrollWidth);
+        expect([content, colorScheme, width, widest, await violations(page)]).toEqual([content, colorScheme, width, width, []]);
+      }
+    }
+  };
+  await check("empty");
+  await fill(own);
+  await rows(page).nth(3).waitFor();
+  await rows(page).first().click();
+  await page.getByRole("button", { name: /Scout/ }).click();
+  await page.getByRole("button", { name: "Send" }).click();
+  await page.getByText("status scout-1: acknowledged").waitFor();
+  await check("full");
+  expect(await page.locator(".bar i").first().evaluate((bar) => getComputedStyle(bar).transitionDuration)).toBe("0s");
+});

@@ -15,7 +15,7 @@ const isMode = (text: unknown): text is Mode => text === "demo" || text === "dev
  * A copy that was built with `VITE_WS_URL` belongs to that gateway, in the mode of `?mode=`, or demo. Any other belongs to
  * the gateway that served it, which says its mode itself, unless it is in prod mode.
  *
- * @throws where the gateway cannot be reached.
+ * @throws Error where the gateway cannot be reached, and TypeError where `VITE_WS_URL` is no address.
  */
 export async function findGateway(page: URL, built = import.meta.env["VITE_WS_URL"] as string | undefined): Promise<Gateway> {
   const asked = page.searchParams.get("mode");
@@ -24,7 +24,9 @@ export async function findGateway(page: URL, built = import.meta.env["VITE_WS_UR
     const endpoint = endpointOf(built, mode, page.origin);
     return { mode: modeOf(endpoint), endpoint };
   }
-  const answer = await fetch(new URL("/api/v1/dev-config", page), { headers: { accept: "application/json" } });
+  const answer = await fetch(new URL("/api/v1/dev-config", page)).catch((cause) => {
+    throw new Error("The gateway cannot be reached", { cause });
+  });
   if (answer.status === 404) return { mode: "prod", endpoint: endpointOf("", "prod", page.origin) };
   if (!answer.ok) throw new Error(`The gateway answers ${answer.status}`);
   const { mode: own, endpoint, version } = await answer.json();

@@ -63,7 +63,7 @@ export class Monitor extends FrameStore<MonitorSnapshot> {
         if (!isEnded) this.#connect(gateway);
       } catch (error) {
         if (isEnded) return;
-        this.#searchError = error instanceof TypeError || !(error instanceof Error) ? "The gateway cannot be reached" : error.message;
+        this.#searchError = error instanceof Error ? error.message : String(error);
         search = setTimeout(find, SEARCH_MS);
       }
       this.changed();

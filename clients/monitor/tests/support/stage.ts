@@ -51,7 +51,7 @@ export const rows = (page: Page) => page.getByRole("listbox", { name: "Events, n
 
 /** What axe finds wrong with the page, with the elements. */
 export async function violations(page: Page): Promise<string[]> {
-  await page.evaluate(axe.source);
+  if (!(await page.evaluate("'axe' in window"))) await page.evaluate(axe.source);
   return page.evaluate(async () => {
     const { violations } = await (window as any).axe.run(document, { resultTypes: ["violations"] });
     return violations.map(({ id, nodes }: any) => `${id}: ${nodes.map(({ html }: any) => html).join(" | ")}`);
