@@ -18,13 +18,15 @@ SEEDS ?= 10000
 # Versions of wse-client, each in a Python of its own.
 WSE_CLIENTS := 2.5.1 1.4.3
 
-.PHONY: help run test test-python test-js test-wse model bench fuzz ci setup
+.PHONY: help run monitor test test-python test-js test-monitor test-wse model bench fuzz ci setup
 
 help:
 	@echo "make run    build, then serve on 127.0.0.1:8080 with everything open (demo mode); ARGS=\"--shards 1\" for more flags"
+	@echo "make monitor  the page for operators, which a gateway built with --features monitor serves at /monitor"
 	@echo "make test   the whole test suite"
 	@echo "make test-python  of it, the Python client against the built gateway"
 	@echo "make test-js  of it, the TypeScript client: types, build, sizes, and tests in Node and Chromium against the built gateway"
+	@echo "make test-monitor  of it, the page for operators in Chromium, against the built gateway"
 	@echo "make test-wse  of it, the published clients of the wse protocol against the built gateway"
 	@echo "make model  the engine against its model, with SEEDS ($(SEEDS)) seeds; FANFARE_MODEL_SEED=7 runs one"
 	@echo "make bench  the benchmarks"
@@ -45,11 +47,17 @@ run: setup
 	@echo
 	@ulimit -n "$$(ulimit -H -n)" && exec $(BIN)/fanfare serve --mode demo --listen 127.0.0.1:8080 $(ARGS)
 
+# To clients/monitor/dist, with the Node of scripts/setup, if it is there.
+monitor:
+	@scripts/setup monitor
+	cd clients/monitor && PATH=$(abspath $(TARGET))/node/bin:$$PATH npm run --silent build
+
 test:
 	@scripts/setup test
 	cargo test --workspace --locked
 	$(MAKE) --no-print-directory test-python
 	$(MAKE) --no-print-directory test-js
+	$(MAKE) --no-print-directory test-monitor
 	$(MAKE) --no-print-directory test-wse
 
 # The Python client against the gateway that `make test` has built.
@@ -62,6 +70,11 @@ test-python:
 test-js:
 	@scripts/setup test
 	cd clients/js && PATH=$(abspath $(TARGET))/node/bin:$$PATH FANFARE_BIN=$(abspath $(TARGET))/debug/fanfare npm run --silent check
+
+# The page for operators in Chromium, against the gateway that `make test` has built.
+test-monitor: monitor
+	@scripts/setup test
+	cd clients/monitor && PATH=$(abspath $(TARGET))/node/bin:$$PATH FANFARE_BIN=$(abspath $(TARGET))/debug/fanfare npm run --silent test
 
 # The published clients, unmodified, against the gateway that `make test` has built: side by side, since they mostly wait.
 test-wse:

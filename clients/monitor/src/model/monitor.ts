@@ -1,0 +1,218 @@
+import type { FanfareError, Frame, Gap, Subscription } from "fanfare-client";
+import { type ManagerStatus, WebSocketManager } from "../manager";
+import { AgentsStore } from "./agents";
+import { BeliefsStore } from "./beliefs";
+import { EventsStore } from "./events";
+import { FrameStore } from "./frame-store";
+import { type Gateway, findGateway } from "./gateway";
+import { MetricsStore } from "./metrics";
+import { saveToken, savedToken } from "./token";
+import { fieldsOf } from "./value";
+
+/** Of a second, how far the connection was open in it. */
+export type Second = "OPEN" | "CONNECTING" | "CLOSED";
+
+export interface MonitorSnapshot {
+  /** Undefined until it is known. */
+  readonly gateway: Gateway | undefined;
+  readonly status: ManagerStatus | undefined;
+  /** Why the gateway cannot be asked who it is. */
+  readonly searchError: string | undefined;
+  readonly session: { readonly clientId: string; readonly user: string | null; readonly role: string | null } | undefined;
+  readonly hasToken: boolean;
+  /** Topics and patterns that the list of events shows. */
+  readonly topics: readonly string[];
+  /** Of all subscriptions, those that the gateway refuses, and why. */
+  readonly refused: readonly (readonly [name: string, error: FanfareError | undefined])[];
+  /** The connection's state in each second, the newest last. */
+  readonly history: readonly Second[];
+  /** Milliseconds since 1970, as of the last second. */
+  readonly now: number;
+}
+
+export const HISTORY_SECONDS = 300;
+/** How long until a gateway that cannot be reached is asked again. */
+const SEARCH_MS = 2000;
+const TOPICS_MAX = 40;
+
+/** Everything that the page shows of one gateway. */
+export class Monitor extends FrameStore<MonitorSnapshot> {
+  readonly metrics = new MetricsStore();
+  readonly agents = new AgentsStore();
+  readonly beliefs = new BeliefsStore();
+  readonly events = new EventsStore();
+  #gateway: Gateway | undefined;
+  #manager: WebSocketManager | undefined;
+  #searchError: string | undefined;
+  #topics: readonly string[] = ["*"];
+  readonly #panels: Subscription<any>[] = [];
+  #raw: Subscription<any>[] = [];
+  #newest = { topic: "", position: "" };
+  /** Topics whose gap was shown just now. */
+  readonly #gaps = new Set<string>();
+  #history: readonly Second[] = [];
+  #now = Date.now();
+
+  /** Finds the gateway and connects; gives what ends it all. */
+  start(page: URL): () => void {
+    let isEnded = false;
+    let search: ReturnType<typeof setTimeout> | undefined;
+    const find = async () => {
+      try {
+        const gateway = await findGateway(page);
+        if (!isEnded) this.#connect(gateway);
+      } catch (error) {
+        if (isEnded) return;
+        this.#searchError = error instanceof Error ? error.message : String(error);
+        search = setTimeout(find, SEARCH_MS);
+      }
+      this.changed();
+    };
+    void find();
+    const tick = setInterval(() => this.#tick(), 1000);
+    return () => {
+      isEnded = true;
+      clearTimeout(search);
+      clearInterval(tick);
+      this.#manager?.dispose();
+    };
+  }
+
+  #connect(gateway: Gateway): void {
+    this.#gateway = gateway;
+    this.#searchError = undefined;
+    const manager = (this.#manager = new WebSocketManager({ url: gateway.endpoint, token: tokenFor(gateway) }));
+    const { client } = manager;
+    let wasOpen = false;
+    manager.onChange(() => {
+      const isNew = manager.state === "OPEN" && !wasOpen;
+      // Asking changes the status itself.
+      wasOpen = manager.state === "OPEN";
+      if (isNew) void this.#askMetrics();
+      this.changed();
+    });
+    client.on("message", (frame) => this.#other(frame));
+    client.on("error", (error) => this.#report(error));
+    this.#follow("system.metrics", ({ data, timestamp }) => this.metrics.take(fieldsOf(data), timestamp));
+    this.#follow("agent.*", (event) => this.agents.take(event));
+    this.#follow("belief.*", (event) => this.beliefs.take(event));
+    this.setTopics(this.#topics);
+  }
+
+  /** A panel's subscription. Its gaps are shown in the list of events. */
+  #follow(name: string, take: (event: any) => void): void {
+    const subscription = this.#manager!.subscribe(name);
+    subscription.on("event", take);
+    subscription.on("gap", (gap) => this.#gap(gap));
+    subscription.on("state", () => this.changed());
+    this.#panels.push(subscription);
+  }
+
+  /** Shows other topics in the list of events, at most 40. Those that stay are not interrupted. */
+  setTopics(topics: readonly string[]): void {
+    this.#topics = [...new Set(topics)].slice(0, TOPICS_MAX);
+    if (this.#manager) {
+      const before = new Map(this.#raw.map((subscription) => [subscription.name, subscription]));
+      this.#raw = this.#topics.map((name) => before.get(name) ?? this.#followRaw(name));
+      for (const [name, subscription] of before) if (!this.#topics.includes(name)) subscription.unsubscribe();
+    }
+    this.changed();
+  }
+
+  #followRaw(name: string): Subscription<any> {
+    const subscription = this.#manager!.subscribe(name);
+    subscription.on("event", ({ topic, name, data, position, publisher }) => {
+      // It comes to each subscription that covers it, one after the other.
+      if (topic === this.#newest.topic && position === this.#newest.position) return;
+      this.#newest = { topic, position };
+      this.events.add({ kind: "event", name, data, position, publisher });
+    });
+    subscription.on("gap", (gap) => this.#gap(gap));
+    subscription.on("state", () => this.changed());
+    return subscription;
+  }
+
+  async #askMetrics(): Promise<void> {
+    try {
+      const { result, timestamp } = await this.#manager!.send({ type: "query", params: { query: "metrics" } });
+      this.metrics.take(fieldsOf(result), timestamp);
+    } catch {
+      // The next event has it.
+    }
+  }
+
+  /** Shows a gap once, however many subscriptions it comes to. */
+  #gap({ topic, lost }: Gap): void {
+    if (this.#gaps.has(topic)) return;
+    this.#gaps.add(topic);
+    queueMicrotask(() => this.#gaps.delete(topic));
+    this.events.add({ kind: "gap", name: topic, data: { lost } });
+  }
+
+  #other({ type, event, data, code, message }: Frame): void {
+    if (type === "connection_established") return;
+    if (type === "broadcast") this.events.add({ kind: "broadcast", name: event ?? "broadcast", data });
+    else if (type === "error") this.events.add({ kind: "error", name: String(code), data: String(message) });
+    else this.events.add({ kind: "message", name: String(type), data });
+  }
+
+  #report(error: unknown): void {
+    const { code = "ERROR", message = String(error) } = fieldsOf(error) as { code?: string; message?: string };
+    this.events.add({ kind: "error", name: code, data: error instanceof Error ? error.message : message });
+  }
+
+  #tick(): void {
+    this.#now = Date.now();
+    this.#history = [...this.#history, this.#manager?.state ?? "CLOSED"].slice(-HISTORY_SECONDS);
+    this.events.tick();
+    this.changed();
+  }
+
+  // What the operator does.
+
+  reconnect(): void {
+    this.#manager?.reconnect();
+  }
+
+  disconnect(): void {
+    this.#manager?.disconnect();
+  }
+
+  /** Goes on with another token, or with none. */
+  useToken(token: string | undefined): void {
+    saveToken(token);
+    void this.#manager?.client.authenticate(token ?? null);
+    this.changed();
+  }
+
+  /** Sends a command to an agent and gives what the gateway says; rejects with its error. */
+  async command(agent: string, command: string): Promise<string> {
+    if (!this.#manager) throw new Error("The gateway cannot be reached");
+    const answer = await this.#manager.send({ type: "agent_command", data: { command, agent_id: agent } });
+    return String(answer["status"]);
+  }
+
+  /** Publishes as any client does; rejects with the gateway's error. */
+  async publish(topic: string, data: unknown): Promise<void> {
+    if (!this.#manager) throw new Error("The gateway cannot be reached");
+    await this.#manager.client.publish(topic, data);
+  }
+
+  protected make(): MonitorSnapshot {
+    const session = this.#manager?.client.session;
+    const refused = [...this.#panels, ...this.#raw].filter(({ state }) => state === "rejected");
+    return {
+      gateway: this.#gateway,
+      status: this.#manager?.status,
+      searchError: this.#searchError,
+      session: session && { clientId: session.client_id, user: session.user, role: session.role },
+      hasToken: savedToken() !== undefined,
+      topics: this.#topics,
+      refused: refused.map(({ name, error }) => [name, error] as const),
+      history: this.#history,
+      now: this.#now,
+    };
+  }
+}
+
+const tokenFor = ({ mode }: Gateway): string | undefined => (mode === "demo" ? undefined : savedToken());

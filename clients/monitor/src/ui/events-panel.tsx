@@ -1,0 +1,145 @@
+import { type FormEvent, useEffect, useId, useState } from "react";
+import { type Line, LINES_MAX, exportOf } from "../model/lines";
+import { copy, save } from "./copy";
+import { EventList } from "./event-list";
+import { count, plural, time } from "./format";
+import { Panel, Refused } from "./panel";
+import { Teach } from "./teach";
+import { useMonitor, useStore } from "./use-store";
+
+export function EventsPanel() {
+  const monitor = useMonitor();
+  const store = monitor.events;
+  const { lines, total, filter, isPaused, missed, rates } = useStore(store);
+  const { topics, refused } = useStore(monitor);
+  const [chosen, choose] = useState<Line>();
+  const [said, say] = useState("");
+  const rawRefused = refused.filter(([name]) => topics.includes(name)).map(([name]) => name);
+  const lastRate = rates.at(-1) ?? 0;
+  return (
+    <Panel
+      id="events"
+      title="Events"
+      aside={
+        <>
+          <Rates rates={rates} />
+          <span className="rate"><b>{count(lastRate)}</b> <span className="faint">a second, {count(total)} in all</span></span>
+        </>
+      }
+    >
+      <div className="tools">
+        <TopicsForm topics={topics} onTopics={(names) => monitor.setTopics(names)} />
+        <FilterField onFilter={(text) => store.setFilter(text)} />
+        <div className="buttons">
+          <button type="button" aria-pressed={isPaused} onClick={() => store.setPaused(!isPaused)}>
+            {isPaused ? `Resume${missed ? ` (${count(missed)} new)` : ""}` : "Pause"}
+          </button>
+          <button type="button" className="plain" disabled={!lines.length} onClick={async () => say((await copy(exportOf(lines))) ? `${plural(lines.length, "line")} copied.` : "The browser does not let this page copy.")}>
+            Copy
+          </button>
+          <button
+            type="button"
+            className="plain"
+            disabled={!lines.length}
+            onClick={() => {
+              save(`fanfare-events-${new Date().toISOString().replaceAll(/[:.]/g, "-")}.ndjson`, exportOf(lines));
+              say(`${plural(lines.length, "line")} exported.`);
+            }}
+          >
+            Export
+          </button>
+          <button type="button" className="plain" disabled={!lines.length} onClick={() => (store.clear(), choose(undefined), say("Cleared."))}>
+            Clear
+          </button>
+        </div>
+        <span role="status" className="visually-hidden">{isPaused ? "Paused." : ""} {said}</span>
+      </div>
+      {rawRefused.length > 0 && (
+        <Refused name={rawRefused.join(", ")}>
+          {rawRefused.includes("*") ? "Name topics or prefixes instead, such as agent.*, or take a token whose permissions cover everything." : undefined}
+        </Refused>
+      )}
+      {lines.length === 0 && total === 0 ? (
+        <Teach title="Nothing has come yet" topic="news" examples={[{ hello: "world" }]}>
+          Every event of these topics shows here as it comes, the newest first.
+        </Teach>
+      ) : (
+        <div className="log">
+          {lines.length === 0 ? (
+            <p className="none faint">{filter ? `None of the newest ${plural(LINES_MAX, "event")} has “${filter}” in its name or data.` : "The list is empty. New events show as they come."}</p>
+          ) : (
+            <EventList lines={lines} chosen={chosen} onChoose={choose} />
+          )}
+          <Detail line={chosen} />
+        </div>
+      )}
+    </Panel>
+  );
+}
+
+function TopicsForm({ topics, onTopics }: { topics: readonly string[]; onTopics(names: string[]): void }) {
+  const [text, setText] = useState(topics.join(", "));
+  const submit = (event: FormEvent) => {
+    event.preventDefault();
+    const names = text.split(/[\s,]+/).filter(Boolean);
+    if (!names.length) names.push("*");
+    setText(names.join(", "));
+    onTopics(names);
+  };
+  const isChanged = text.split(/[\s,]+/).filter(Boolean).join() !== topics.join();
+  return (
+    <form className="field-with-button" onSubmit={submit}>
+      <label>
+        Topics
+        <input value={text} placeholder="*" autoComplete="off" spellCheck={false} onChange={({ target }) => setText(target.value)} />
+      </label>
+      <button disabled={!isChanged}>Apply</button>
+    </form>
+  );
+}
+
+function FilterField({ onFilter }: { onFilter(text: string): void }) {
+  const [text, setText] = useState("");
+  const id = useId();
+  useEffect(() => onFilter(text), [text]);
+  return (
+    <div className="filter">
+      <label htmlFor={id}>Filter</label>
+      <input id={id} type="search" value={text} placeholder="name or data" autoComplete="off" spellCheck={false} onChange={({ target }) => setText(target.value)} />
+    </div>
+  );
+}
+
+/** A bar for each of the last seconds. */
+function Rates({ rates }: { rates: readonly number[] }) {
+  const highest = Math.max(1, ...rates);
+  const path = rates.map((rate, i) => (rate ? `M${i + 0.5} ${20}V${20 - Math.max(1, (20 * rate) / highest)}` : "")).join("");
+  return (
+    <svg className="bars" viewBox={`0 0 ${rates.length} 20`} preserveAspectRatio="none" role="img" aria-label={`Events a second over the last minute: highest ${count(Math.max(...rates))}`}>
+      <path d={path} />
+    </svg>
+  );
+}
+
+function Detail({ line }: { line: Line | undefined }) {
+  const [said, say] = useState("");
+  useEffect(() => say(""), [line]);
+  if (!line) return <aside className="detail none faint" aria-label="Chosen event">Choose an event to see all of it.</aside>;
+  const text = JSON.stringify(JSON.parse(line.text), null, 2);
+  return (
+    <aside className="detail" aria-label="Chosen event">
+      <div className="detail-head">
+        <b>{line.name}</b>
+        <button type="button" className="small" onClick={async () => say((await copy(text)) ? "Copied." : "The browser does not let this page copy.")}>
+          Copy data
+        </button>
+      </div>
+      <p className="faint small-text">
+        {line.kind} · {time(line.time)}
+        {line.publisher && <> · by {line.publisher}</>}
+        {line.position && <> · <code>{line.position}</code></>} <span role="status">{said}</span>
+      </p>
+      <pre tabIndex={0} aria-label="Data">{text}</pre>
+    </aside>
+  );
+}

@@ -1,0 +1,90 @@
+import { useId } from "react";
+
+/** A point: where on the axis of time, from 0 to 1, and its value; undefined where there is none. */
+export type Point = readonly [x: number, value: number | undefined];
+
+/** Points at even distances, the newest at the end. */
+export const evenly = (values: readonly number[], length = values.length): Point[] =>
+  values.map((value, i) => [(length - values.length + i) / Math.max(1, length - 1), value]);
+
+/** Points by their times, over what they span or `span_min` milliseconds. */
+export function timed<Item extends { time: number }>(
+  items: readonly Item[],
+  value: (item: Item) => number | undefined,
+  span_min = 60_000,
+): Point[] {
+  const end = items.at(-1)?.time ?? 0;
+  const span = Math.max(span_min, end - (items[0]?.time ?? 0));
+  return items.map((item) => [1 - (end - item.time) / span, value(item)]);
+}
+
+/** An end for an axis that is at least `value`: an easy number of one digit and zeros. */
+export function axisEnd(value: number, min = 4): number {
+  const power = 10 ** Math.floor(Math.log10(Math.max(value, min)));
+  return power * [1, 2, 3, 4, 6, 8, 10].find((step) => step * power >= Math.max(value, min))!;
+}
+
+export interface Shape {
+  readonly line: string;
+  readonly area: string;
+}
+
+/** The line through points, and the area below it, in a box of 100 by 100. */
+export function shapeOf(points: readonly Point[], low: number, high: number): Shape {
+  let line = "";
+  let area = "";
+  let first: number | undefined;
+  let last = 0;
+  const close = () => {
+    if (first !== undefined) area += `L${last} 100L${first} 100Z`;
+    first = undefined;
+  };
+  for (const [x, value] of points) {
+    if (value === undefined) {
+      close();
+      continue;
+    }
+    const at = `${round(100 * x)} ${round(100 - (100 * (value - low)) / (high - low || 1))}`;
+    line += `${first === undefined ? "M" : "L"}${at}`;
+    area += `${first === undefined ? "M" : "L"}${at}`;
+    last = round(100 * x);
+    first ??= last;
+  }
+  close();
+  return { line, area };
+}
+
+const round = (value: number) => Math.round(value * 100) / 100;
+
+/** An area that fades towards its foot, and the line above it. */
+export function Curve({ shape: { line, area }, tone }: { shape: Shape; tone: string }) {
+  const id = useId();
+  return (
+    <g className={`tone-${tone}`}>
+      <linearGradient id={id} x1="0" y1="0" x2="0" y2="100" gradientUnits="userSpaceOnUse">
+        <stop className="fade-top" />
+        <stop className="fade-foot" offset="1" />
+      </linearGradient>
+      <path fill={`url(#${id})`} d={area} />
+      <path className="line" d={line} />
+    </g>
+  );
+}
+
+/** A small plot without axes. `label` says what it shows. */
+export function Sparkline({ points, label, low = 0, tone = "a" }: { points: readonly Point[]; label: string; low?: number | "fit"; tone?: "a" | "b" | "c" }) {
+  const values = points.flatMap(([, value]) => (value === undefined ? [] : [value]));
+  const highest = Math.max(...values, low === "fit" ? -Infinity : low);
+  const lowest = low === "fit" ? Math.min(...values) : low;
+  const room = (highest - lowest) * 0.12 || 1;
+  const shape = shapeOf(points, low === "fit" ? lowest - room : low, highest + room);
+  const [x, y] = /(\S+) (\S+)$/.exec(shape.line.replaceAll(/[ML]/g, "  "))?.slice(1) ?? [];
+  return (
+    <div className={`spark tone-${tone}`} role="img" aria-label={label}>
+      <svg viewBox="0 0 100 100" preserveAspectRatio="none" aria-hidden="true">
+        <Curve shape={shape} tone={tone} />
+      </svg>
+      {x && y && <i style={{ left: `${x}%`, top: `${y}%` }} />}
+    </div>
+  );
+}

@@ -1,0 +1,202 @@
+import { expect, test } from "vitest";
+import { AGENTS_MAX, AgentsStore } from "../src/model/agents";
+import { BELIEFS_MAX, BeliefsStore, CERTAINTIES_MAX, factorsOf } from "../src/model/beliefs";
+import { EventsStore } from "../src/model/events";
+import { CHARACTERS_MAX, LINES_MAX, exportOf } from "../src/model/lines";
+import { MetricsStore, SAMPLES_MAX } from "../src/model/metrics";
+import type { FrameStore } from "../src/model/frame-store";
+import { axisEnd, shapeOf } from "../src/ui/sparkline";
+import { duration } from "../src/ui/format";
+
+const event = (topic: string, data: unknown) => ({ type: "event" as const, topic, name: topic, data, position: "1-1" });
+
+/** What a store shows after what `act` does, all of which is told at once. */
+async function after<Snapshot>(store: FrameStore<Snapshot>, act: () => void): Promise<Snapshot> {
+  let told = 0;
+  const shown = new Promise<Snapshot>((done) => {
+    store.subscribe(() => {
+      told += 1;
+      done(store.get());
+    });
+  });
+  act();
+  const snapshot = await shown;
+  expect(told).toBe(1);
+  return snapshot;
+}
+
+const reading = (messages_in: number, uptime_seconds: number, more: object = {}) => ({
+  connections: 3, subscriptions: 4, messages_in, messages_out: 2 * messages_in, uptime_seconds, ...more,
+});
+const at = (seconds: number) => new Date(1_700_000_000_000 + 1000 * seconds).toISOString();
+
+test("metrics: rates are differences by the gateway's clock, and a restart begins anew", async () => {
+  const store = new MetricsStore();
+  const samples = await after(store, () => {
+    store.take(reading(100, 10), at(0));
+    store.take(reading(150, 15), at(5));
+    store.take(reading(150, 15), at(5));
+    store.take(reading(20, 1), at(10));
+    store.take(reading(30, 6), at(15));
+    store.take(reading(NaN, 6), at(20));
+    store.take({ connections: "3" }, at(20));
+  });
+  expect(samples.map(({ rateIn, rateOut }) => [rateIn, rateOut])).toEqual([
+    [undefined, undefined], [10, 20], [undefined, undefined], [2, 4],
+  ]);
+});
+
+test("metrics: no more readings are kept than the limit", async () => {
+  const store = new MetricsStore();
+  const samples = await after(store, () => {
+    for (let i = 0; i <= SAMPLES_MAX + 5; i++) store.take(reading(i, i), at(5 * i));
+  });
+  expect(samples.length).toBe(SAMPLES_MAX);
+  expect(samples.at(-1)!.messagesIn).toBe(SAMPLES_MAX + 5);
+});
+
+test("agents: an agent is what the events have said of it", async () => {
+  const store = new AgentsStore();
+  const { agents, events, unnamed } = await after(store, () => {
+    store.take(event("agent.created", { agent: { id: "a10", name: "Scout", type: "explorer" } }));
+    store.take(event("agent.update", { agent_id: "a2", status: "idle" }));
+    store.take(event("agent.update", { agent_id: "a10", status: "active" }));
+    store.take(event("agent.update", { id: 7 }));
+    for (const data of [null, "text", [1], { agent_id: {} }]) store.take(event("agent.update", data));
+  });
+  expect(agents.map(({ id, name, kind, status, events }) => [id, name, kind, status, events])).toEqual([
+    ["7", undefined, undefined, undefined, 1],
+    ["a2", undefined, undefined, "idle", 1],
+    ["a10", "Scout", "explorer", "active", 2],
+  ]);
+  expect([events, unnamed]).toEqual([8, 4]);
+});
+
+test("agents: beyond the limit, the one that was silent longest is forgotten", async () => {
+  const store = new AgentsStore();
+  const { agents } = await after(store, () => {
+    for (let i = 0; i < AGENTS_MAX; i++) store.take(event("agent.update", { agent_id: `a${i}` }));
+    store.take(event("agent.update", { agent_id: "a0" }));
+    store.take(event("agent.update", { agent_id: "new" }));
+  });
+  expect(agents.length).toBe(AGENTS_MAX);
+  expect(agents.some(({ id }) => id === "a0")).toBe(true);
+  expect(agents.some(({ id }) => id === "a1")).toBe(false);
+});
+
+test("beliefs: every shape that a distribution may have is read", () => {
+  const ab = [["a", 0.7], ["b", 0.3]];
+  const check = (data: unknown, expected: unknown) => expect(factorsOf(data)).toEqual(expected);
+  check({ agent_id: "x", beliefs: { a: 0.7, b: 0.3 } }, [[undefined, ab]]);
+  check({ a: 0.7, b: 0.3 }, [[undefined, ab]]);
+  check([0.7, 0.3], [[undefined, [["0", 0.7], ["1", 0.3]]]]);
+  check({ posterior: [0.7, 0.3], labels: ["a", "b"], factor: "door" }, [["door", ab]]);
+  check({ distribution: [{ state: "a", probability: 0.7 }, { label: "b", p: 0.3 }] }, [[undefined, ab]]);
+  check({ beliefs: [[0.7, 0.3], [1]] }, [["factor 1", [["0", 0.7], ["1", 0.3]]], ["factor 2", [["0", 1]]]]);
+  check({ beliefs: { door: { a: 0.7, b: 0.3 } } }, [["door", ab]]);
+  for (const nothing of [null, "text", 1, {}, [], { beliefs: ["a"] }, { state: "open" }, { beliefs: [null] }]) check(nothing, []);
+});
+
+test("beliefs: certainty is 0 where all is as likely and 1 where one state is certain", async () => {
+  const store = new BeliefsStore();
+  const { beliefs, unread } = await after(store, () => {
+    for (const p of [0.5, 1]) store.take(event("belief.state", { agent_id: "x", beliefs: { a: 1 - p, b: p } }));
+    store.take(event("belief.state", { agent_id: "y", beliefs: { a: 3, b: 4 } }));
+    store.take(event("belief.state", "nothing"));
+  });
+  expect(beliefs.map(({ agent, states, isDistribution, certainties }) => [agent, states[0], isDistribution, certainties])).toEqual([
+    ["x", ["b", 1], true, [0, 1]],
+    ["y", ["b", 4], false, []],
+  ]);
+  expect(unread).toBe(1);
+});
+
+test("beliefs: no more are kept than the limits", async () => {
+  const store = new BeliefsStore();
+  const { beliefs } = await after(store, () => {
+    for (let i = 0; i < BELIEFS_MAX + 3; i++) store.take(event("belief.state", { agent_id: i, beliefs: [0.5, 0.5] }));
+    for (let i = 0; i < CERTAINTIES_MAX + 3; i++) store.take(event("belief.state", { agent_id: 9, beliefs: [0.5, 0.5] }));
+  });
+  expect(beliefs.length).toBe(BELIEFS_MAX);
+  expect(beliefs.find(({ agent }) => agent === "9")!.certainties.length).toBe(CERTAINTIES_MAX);
+});
+
+const add = (store: EventsStore, name: string, data: unknown = null) => store.add({ kind: "event", name, data });
+const names = ({ lines }: { lines: readonly { name: string }[] }) => lines.map(({ name }) => name);
+
+test("events: the newest are kept, and a rare one that the filter wants outlives the others", async () => {
+  const store = new EventsStore();
+  await after(store, () => {
+    store.setFilter("RARE");
+    add(store, "x", { note: "rare" });
+    for (let i = 0; i < 5 * LINES_MAX; i++) add(store, "often");
+  });
+  expect(names(store.get())).toEqual(["x"]);
+  const all = new EventsStore();
+  const { lines, total } = await after(all, () => {
+    for (let i = 0; i < 5 * LINES_MAX + 7; i++) add(all, `e${i}`);
+  });
+  expect(lines.length).toBe(LINES_MAX);
+  expect(lines.at(-1)!.name).toBe(`e${5 * LINES_MAX + 6}`);
+  expect(total).toBe(5 * LINES_MAX + 7);
+});
+
+test("events: large ones are kept up to a number of characters", async () => {
+  const store = new EventsStore();
+  const large = "x".repeat(CHARACTERS_MAX / 10 - 10);
+  const { lines } = await after(store, () => {
+    for (let i = 0; i < 25; i++) add(store, `e${i}`, large);
+    add(store, "larger", large.repeat(10));
+    add(store, "last", 1);
+  });
+  expect(lines.map(({ name }) => name)).toEqual(["larger", "last"]);
+  store.clear();
+  for (let i = 0; i < 25; i++) add(store, `e${i}`, large);
+  await new Promise((done) => setTimeout(done));
+  expect(names(store.get())).toEqual(Array.from({ length: 10 }, (_, i) => `e${i + 15}`));
+});
+
+test("events: a pause holds what is seen and counts what matches", async () => {
+  const store = new EventsStore();
+  const paused = await after(store, () => {
+    add(store, "one");
+    add(store, "two");
+    store.setPaused(true);
+    add(store, "three");
+    add(store, "four");
+  });
+  expect([names(paused), paused.isPaused, paused.missed]).toEqual([["one", "two"], true, 2]);
+  store.setFilter("o");
+  add(store, "four");
+  await new Promise((done) => setTimeout(done));
+  expect([names(store.get()), store.get().missed]).toEqual([["one", "two"], 1]);
+  store.setPaused(false);
+  store.setFilter("four");
+  await new Promise((done) => setTimeout(done));
+  expect([names(store.get()), store.get().isPaused]).toEqual([["four", "four"], false]);
+});
+
+test("events: an export is a line of JSON for each", async () => {
+  const store = new EventsStore();
+  const { lines } = await after(store, () => {
+    store.add({ kind: "event", name: "news", data: { text: "a\nb" }, position: "1-2", publisher: "ann" });
+    store.add({ kind: "gap", name: "news", data: { lost: 3 } });
+  });
+  const exported = exportOf(lines).split("\n").map((line) => JSON.parse(line));
+  expect(exported).toEqual([
+    { time: expect.any(String), kind: "event", event: "news", data: { text: "a\nb" }, position: "1-2", publisher: "ann" },
+    { time: expect.any(String), kind: "gap", event: "news", data: { lost: 3 } },
+  ]);
+});
+
+test("plots: a hole in the values is a hole in the line", () => {
+  expect(shapeOf([[0, 0], [0.5, 10]], 0, 10)).toEqual({ line: "M0 100L50 0", area: "M0 100L50 0L50 100L0 100Z" });
+  expect(shapeOf([[0, 5], [0.5, undefined], [1, 5]], 0, 10).line).toBe("M0 50M100 50");
+  expect([0, 4, 4.1, 9, 10, 220, 3000, 99_999].map((value) => axisEnd(value))).toEqual([4, 4, 6, 10, 10, 300, 3000, 100_000]);
+});
+
+test("durations are said in two units", () => {
+  expect([0, 59.9, 60, 61, 3600, 3660, 90_000, 864_000].map(duration)).toEqual([
+    "0 s", "59 s", "1 min", "1 min 1 s", "1 h", "1 h 1 min", "1 d 1 h", "10 d",
+  ]);
+});
