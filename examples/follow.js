@@ -115,6 +115,8 @@ function follow(url, topics, handlers) {
       case "batch":
         return message.messages.forEach(handle);
       case "event": {
+        // Said to this connection alone by an application.
+        if (!message.event_id) return onEvent(message.event, message.data, message);
         const [epoch, offset] = message.event_id.split("-");
         const topic = message.topic ?? message.event;
         if (/^user:.*:events$/.test(topic) && !topics.includes(topic)) inbox = message.event_id;

@@ -5,6 +5,8 @@ mod cors;
 mod directory;
 mod health;
 mod history;
+#[cfg(feature = "monitor")]
+mod monitor;
 mod openapi;
 mod page;
 mod publish;
@@ -109,5 +111,9 @@ fn endpoints(config: &Config, dialects: &Dialects) -> Vec<Endpoint> {
     let own = dialects.iter();
     endpoints.extend(own.flat_map(|dialect| dialect.endpoints()));
     endpoints.extend(page::endpoints(config));
+    #[cfg(feature = "monitor")]
+    if page::has_monitor(config) {
+        endpoints.extend(monitor::endpoints());
+    }
     endpoints
 }

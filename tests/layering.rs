@@ -56,6 +56,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rcgen", &["cli", "net"]),
     ("rmp", &["msgpack"]),
     ("rusqlite", &["store"]),
+    ("rust_embed", &["api"]),
     ("rustix", &["net"]),
     ("rustls", &["net", "server"]),
     ("rustls_native_certs", &["server"]),

@@ -1,5 +1,4 @@
-//! `GET /docs`: the HTTP API for people; `GET /`: a page for trying the gateway in a browser (`debug.page`); `GET /monitor`:
-//! the page for operators, in a build that has it (`debug.monitor`).
+//! `GET /docs`: the HTTP API for people; `GET /`: a page for trying the gateway in a browser (`debug.page`).
 
 use crate::config::{Config, Mode};
 use crate::http::{Answer, Page};
@@ -8,12 +7,6 @@ use crate::service::{Endpoint, Role};
 /// Both pages have their style and script inline. The one at `/docs` reads `/openapi.json`.
 const DOCS: &str = include_str!("docs.html");
 const PAGE: &str = include_str!("page.html");
-
-/// The page that `make monitor` makes of `clients/monitor`, with its style and script inline.
-#[cfg(feature = "monitor")]
-const MONITOR: Option<&str> = Some(include_str!("../../clients/monitor/dist/index.html"));
-#[cfg(not(feature = "monitor"))]
-const MONITOR: Option<&str> = None;
 
 /// The clients that docs/clients.md shows.
 const CLIENTS: &str = concat!(
@@ -27,9 +20,6 @@ pub(super) fn endpoints(config: &Config) -> Vec<Endpoint> {
     if config.debug.page {
         endpoints.push(endpoint("/", page(config)).serving(Role::Clients));
     }
-    if let Some(monitor) = monitor(config) {
-        endpoints.push(endpoint("/monitor", with_endpoint(monitor, config)).serving(Role::Clients));
-    }
     endpoints
 }
 
@@ -39,36 +29,32 @@ fn endpoint(path: &'static str, html: String) -> Endpoint {
     Endpoint::get(path, answer)
 }
 
+/// Whether this build has the page for operators, and serves it.
+pub(super) fn has_monitor(config: &Config) -> bool {
+    cfg!(feature = "monitor") && config.debug.monitor
+}
+
 /// The page that shows `/openapi.json`.
 fn docs(config: &Config) -> String {
     DOCS.replace("{{version}}", env!("CARGO_PKG_VERSION"))
         .replace("{{mode}}", &config.mode.to_string())
 }
 
-/// The page for operators, if there is one here. It has no secrets: what it shows is a matter of its reader's token.
-fn monitor(config: &Config) -> Option<&'static str> {
-    MONITOR.filter(|_| config.debug.monitor)
-}
-
-/// The page for trying the gateway.
+/// The page for trying the gateway: with the WebSocket endpoint of the mode, a field for a token if that endpoint
+/// uses one, and a link to the page for operators where there is one.
 fn page(config: &Config) -> String {
-    let link = match monitor(config) {
-        Some(_) => r#"<a href="/monitor">monitor</a>"#,
-        None => "",
+    let monitor = match has_monitor(config) {
+        true => r#"<a href="/monitor">monitor</a>"#,
+        false => "",
     };
-    with_endpoint(PAGE, config)
-        .replace("{{clients}}", CLIENTS)
-        .replace("{{monitor}}", link)
-}
-
-/// A page with the WebSocket endpoint of the mode, and a field for a token if that endpoint uses one.
-fn with_endpoint(html: &str, config: &Config) -> String {
     let endpoint = match config.mode {
         Mode::Demo if config.clients.demo_enabled => "/api/v1/ws/demo",
         Mode::Demo | Mode::Dev => "/api/v1/ws/dev",
         Mode::Prod => "/api/v1/ws",
     };
     let takes_token = endpoint != "/api/v1/ws/demo";
-    html.replace("{{endpoint}}", endpoint)
+    PAGE.replace("{{clients}}", CLIENTS)
+        .replace("{{monitor}}", monitor)
+        .replace("{{endpoint}}", endpoint)
         .replace("{{token}}", &takes_token.to_string())
 }
