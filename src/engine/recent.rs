@@ -1,6 +1,7 @@
 //! Idempotency keys of recent publications.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::collections::HashMap;
 
@@ -36,9 +37,9 @@ pub(super) struct Recent {
 
 #[derive(Debug, Default)]
 struct Keys {
-    offsets: HashMap<PublicationKey, u64>,
+    offsets: HashMap<Arc<PublicationKey>, u64>,
     /// Oldest first, each with the time it was recorded.
-    order: VecDeque<(u64, PublicationKey)>,
+    order: VecDeque<(u64, Arc<PublicationKey>)>,
 }
 
 impl Recent {
@@ -63,11 +64,12 @@ impl Recent {
 impl Keys {
     fn find(&mut self, topic: &str, key: &str, now_ms: u64) -> Option<u64> {
         self.forget(now_ms);
-        self.offsets.get(&(topic.into(), key.into())).copied()
+        let name: PublicationKey = (topic.into(), key.into());
+        self.offsets.get(&name).copied()
     }
 
     fn note(&mut self, topic: &str, key: &str, offset: u64, now_ms: u64) {
-        let name: PublicationKey = (topic.into(), key.into());
+        let name = Arc::new((topic.into(), key.into()));
         if self.offsets.insert(name.clone(), offset).is_none() {
             self.order.push_back((now_ms, name));
         }

@@ -241,7 +241,7 @@ fn check_head(head: &[u8], headers_max: usize) -> Result<BodyGuard, HeadError> {
         }
         let line = line.ok_or(HeadError::Header)?;
         let colon = memchr::memchr(b':', line).ok_or(HeadError::Header)?;
-        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+        let (name, value) = (&line[..colon], trim_blanks(&line[colon + 1..]));
         let visible = |&byte: &u8| byte >= b' ' && byte != 0x7f || byte == b'\t';
         if name.is_empty()
             || !name.iter().all(|&byte| is_token_byte(byte))
@@ -312,6 +312,17 @@ fn check_request_line(line: &[u8]) -> Result<Version, HeadError> {
         b"HTTP/1.0" => Ok(Version::Http10),
         _ => Err(HeadError::RequestLine),
     }
+}
+
+/// A header's value without the blanks around it (RFC 9110 section 5.5), which are spaces and tabs alone.
+pub(super) fn trim_blanks(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = value {
+        value = rest;
+    }
+    while let [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
 }
 
 fn is_token_byte(byte: u8) -> bool {
@@ -415,6 +426,10 @@ mod tests {
             ": a",
             "X: a\0b",
             "X: a\rb",
+            "X: a\r",
+            "X: \ra",
+            "X: \u{c}a",
+            "X: a\u{c}",
             "X: a\nY: b",
             "X: a\u{7f}",
             "X\u{e9}: a",

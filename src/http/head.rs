@@ -5,7 +5,7 @@ use std::ops::Range;
 use axum::body::Bytes;
 use axum::http::{HeaderName, HeaderValue, Method, Request, Uri};
 
-use super::guard::{GuardLimits, bodiless_head};
+use super::guard::{GuardLimits, bodiless_head, trim_blanks};
 
 /// Reads the request whose whole head, without a body, is at the front of `received`, and returns it with the bytes after
 /// it. `None` if there is none, or it is refused or no GET of HTTP/1.1: hyper reads it, or the [`Guard`](super::Guard) says what is wrong.
@@ -31,7 +31,7 @@ fn split(received: &Bytes, head_bytes: usize) -> Option<Request<()>> {
         let line = &received[line];
         let colon = memchr::memchr(b':', line)?;
         let name = HeaderName::from_bytes(&line[..colon]).ok()?;
-        let value = received.slice_ref(line[colon + 1..].trim_ascii());
+        let value = received.slice_ref(trim_blanks(&line[colon + 1..]));
         headers.append(name, HeaderValue::from_maybe_shared(value).ok()?);
     }
     Some(request)
