@@ -179,6 +179,22 @@ async def test_a_batch_is_its_frames_and_what_nothing_takes_is_a_message():
         assert await messages.get() == broadcast
 
 
+async def test_what_an_application_says_to_the_connection_is_a_message():
+    async with FakeEvents() as gateway, connect(gateway.url) as client:
+        subscription, messages = client.subscribe("a"), asyncio.Queue()
+        client.on("message", messages.put_nowait)
+        await subscription.ready()
+        direct = {"type": "event", "event": "a", "event_type": "a", "data": "for you alone"}
+        # Topics that the application has subscribed the connection to, and an inbox that nothing asked for.
+        foreign, inbox = event("b", 1, "x"), event("paid", 3, 7, topic="user:ann:events")
+        for frame in (direct, foreign, inbox):
+            await gateway.say(frame)
+            assert await messages.get() == frame
+        await gateway.publish("a", 1)
+        assert (await anext(subscription)).data == 1
+        assert len(gateway.sockets) == 1 and messages.empty()
+
+
 async def test_presence_comes_to_the_callbacks_of_its_topic():
     async with FakeEvents() as gateway, connect(gateway.url) as client:
         subscription, told = client.subscribe("room.1"), asyncio.Queue()
@@ -520,13 +536,14 @@ async def test_a_peer_that_never_greets_is_given_up(monkeypatch):
 
 
 HOSTILE = [
-    "", "x", "[]", "1", "null", "{}", '{"type":1}', '{"type":"event"}', '{"type":"event","event":"a","event_id":"x"}',
+    "", "x", "[]", "1", "null", "{}", '{"type":1}', '{"type":"event","event_id":"1-1"}', '{"type":"event","event":"a","event_id":"x"}',
     '{"type":"event","event":1,"event_id":"1-1"}', '{"type":"gap","event":7}', '{"type":"gap","event":"a","lost":"x"}',
     '{"type":"batch"}', '{"type":"batch","messages":[1]}', '{"type":"presence","event":"a"}', b"binary", "[" * 100_000,
     '{"type":"gap","event":null,"lost":1}',
-    '{"type":"batch","messages":[{"type":"event","event":"a"}]}', '{"type":"event","event":"a","event_id":"1-%s"}' % ("9" * 40),
+    '{"type":"batch","messages":[{"type":"event","event_id":"1-1"}]}', '{"type":"event","event":"a","event_id":"1-%s"}' % ("9" * 40),
 ]  # fmt: skip
 HARMLESS = [
+    '{"type":"event"}', '{"type":"batch","messages":[{"type":"event","event":"a"}]}',
     '{"type":"later","x":1}', '{"type":"error"}', '{"type":"error","code":7,"details":[]}', '{"type":"pong","id":99}',
     '{"type":"connection_established"}', '{"type":"response","id":"x","result":null}', '{"type":"response","id":[]}',
     '{"type":"event","event":"b","event_id":"1-1","data":1e999}', '{"type":"event","event":"b","event_id":"2-1"}',

@@ -74,7 +74,7 @@ class Dialogue:
         """Deals with a frame of the gateway. Raises `ProtocolError`."""
         kind = frame["type"]
         if kind == "event":
-            self._subscriptions.event(*read_event(frame))
+            self._event(frame)
         elif "id" in frame:
             self.is_good = self._requests.answer(frame) or self.is_good
         elif kind == "gap":
@@ -225,6 +225,11 @@ class Dialogue:
         return True
 
     # What else the gateway says
+
+    def _event(self, frame: dict[str, Any]) -> None:
+        # An application may talk to this connection alone, without a position, and may subscribe it to topics.
+        if "event_id" not in frame or not self._subscriptions.event(*read_event(frame)):
+            self._owner.tell(frame)
 
     def _gap(self, frame: dict[str, Any]) -> None:
         topic, lost = frame.get("event"), frame.get("lost")

@@ -191,10 +191,12 @@ class Subscriptions:
                 pattern.feed.confirm(other.name, value)
                 pattern.feed.gap(other.name, None)
 
-    def event(self, event: Event, place: Position) -> None:
-        for subscription in self._covering(event.topic):
-            if subscription in self._live:
-                subscription.feed.event(event, place)
+    def event(self, event: Event, place: Position) -> bool:
+        """Whether it is for any of them."""
+        takers = [subscription for subscription in self._covering(event.topic) if subscription in self._live]
+        for subscription in takers:
+            subscription.feed.event(event, place)
+        return bool(takers)
 
     def gap(self, topic: str, lost: int | None) -> None:
         covering = self._covering(topic)
