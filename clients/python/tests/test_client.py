@@ -5,6 +5,8 @@ import contextlib
 import json
 import logging
 import threading
+import time
+from types import SimpleNamespace
 
 import pytest
 from fake import Cutter
@@ -344,6 +346,36 @@ async def test_a_publication_is_sent_again_with_its_key_until_it_is_acknowledged
         gateway.on_frame = drop_twice
         assert await client.publish("a", "x") == 1
         assert len(seen) == 3 and len(set(seen)) == 1 and gateway.topics["a"] == ["x"]
+
+
+async def test_a_publication_is_not_sent_again_when_the_gateway_may_have_forgotten_its_key(monkeypatch):
+    clock = SimpleNamespace(time=time.time)
+    monkeypatch.setattr(requests, "time", clock)
+    async with FakeEvents() as gateway, connect(gateway.url) as client:
+        gateway.on_frame = lambda frame: [(1011, "")] if frame["type"] == "publish" else None
+        gateway.refusals = [(503, {"Retry-After": "60"})]
+        publication = asyncio.create_task(client.publish("a", "x"))
+        while client.status.code != 503:
+            await asyncio.sleep(0.005)
+        # The machine sleeps. What was not sent before is sent.
+        clock.time = lambda: time.time() + requests.KEY_SECONDS
+        gateway.on_frame = lambda frame: None
+        fresh = asyncio.create_task(client.publish("a", "y"))
+        client.reconnect()
+        with pytest.raises(ConnectionLost, match="may or may not"):
+            await publication
+        assert await fresh == 1 and gateway.topics["a"] == ["y"]
+
+
+@pytest.mark.parametrize("is_silent", [True, False])
+async def test_a_publication_without_an_acknowledgement_ends_also_while_there_is_no_connection(monkeypatch, is_silent):
+    monkeypatch.setattr(requests, "KEY_SECONDS", 0.1)
+    async with FakeEvents() as gateway, connect(gateway.url) as client:
+        gateway.on_frame = lambda frame: [] if is_silent else [(1011, "")]
+        gateway.refusals = [] if is_silent else [(503, {"Retry-After": "60"})]
+        with pytest.raises(ConnectionLost):
+            await client.publish("a", "x")
+        assert (client.state == "open") is is_silent
 
 
 async def test_publications_wait_for_a_connection_and_keep_their_order():
