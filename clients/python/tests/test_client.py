@@ -692,6 +692,24 @@ async def test_more_topics_to_recover_than_the_gateway_takes_are_asked_for_in_pa
         assert list(gateway.frames[-1]["recover"]) == ["room.*", "room.19", "room.18", "room.17", "room.16"]
 
 
+async def test_more_names_with_a_beginning_than_the_gateway_takes_are_asked_for_in_pieces():
+    async with FakeEvents() as gateway, connect(gateway.url) as client:
+
+        def limit(frame):
+            if len(frame.get("recover", ())) > 5:
+                error = {"type": "error", "code": "SUBSCRIPTION_LIMIT", "message": "", "details": {"limit": 5}}
+                return [error | {"id": frame["id"]}]
+
+        gateway.on_frame = limit
+        client.reconnect()
+        subscriptions = [client.subscribe(f"t.{n}", last=1) for n in range(11)]
+        await asyncio.gather(*(subscription.ready() for subscription in subscriptions))
+        await until(client, "open")
+        asked = [frame["events"] for frame in gateway.frames if frame["type"] == "subscribe"]
+        assert [len(names) for names in asked] == [11, 5, 5, 1]
+        assert [name for names in asked[1:] for name in names] == asked[0]
+
+
 async def test_many_subscriptions_go_out_in_several_messages():
     async with FakeEvents() as gateway, connect(gateway.url) as client:
         subscriptions = [client.subscribe(f"t.{n}") for n in range(120)] + [client.subscribe("r.*")]

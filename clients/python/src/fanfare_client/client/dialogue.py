@@ -199,7 +199,12 @@ class Dialogue:
         if error.code == "SUBSCRIPTION_LIMIT" and isinstance(limit, int) and 0 < limit < len(chunk.recover):
             # More topics to recover than it takes: all was refused.
             self._subscriptions.recover_max = limit
-            self._subscribe(self._subscriptions.again(chunk))
+            pieces = self._subscriptions.again(chunk)
+            for piece in pieces:
+                self._subscribe(piece)
+            if chunk.is_full:
+                self._unconfirmed += len(pieces)
+                self._one_confirmed()
             return True
         chunk.error = error
         if error.code in ("SUBSCRIPTION_LIMIT", "TOPIC_LIMIT", "FORBIDDEN"):

@@ -95,13 +95,7 @@ class Subscriptions:
         self._live.update(subscription for subscription in self if subscription.feed.received)
         topics = [name for name in self._by_name if not is_pattern(name)]
         patterns = [name for name in self._by_name if is_pattern(name) and name != INBOX]
-        places = self._places()
-        chunks = []
-        for names in (topics, patterns):
-            for start in range(0, len(names), self.recover_max):
-                some = [one for name in names[start : start + self.recover_max] for one in self._by_name[name]]
-                chunks.append(self._chunk(some, places, is_full=True))
-        return chunks
+        return self._chunks(topics, is_full=True) + self._chunks(patterns, is_full=True)
 
     def join(self, subscription: Subscription) -> tuple[Chunk | None, bool]:
         """What subscribes to one more, if the gateway has to be told, and whether to unsubscribe from its name first."""
@@ -118,9 +112,16 @@ class Subscriptions:
         all_of_it = [*others, subscription]
         return self._chunk(all_of_it, self._places(all_of_it), is_full=False), bool(flowing or is_asked)
 
-    def again(self, chunk: Chunk) -> Chunk:
-        """The same with as many topics to recover as the gateway takes now."""
-        return self._chunk(chunk.subscriptions, self._places(), is_full=chunk.is_full)
+    def again(self, chunk: Chunk) -> list[Chunk]:
+        """The same in pieces that the gateway takes now. What was left meanwhile is left out."""
+        return self._chunks([name for name in chunk.names if name in self._by_name], is_full=chunk.is_full)
+
+    def _chunks(self, names: list[str], *, is_full: bool) -> list[Chunk]:
+        places = self._places()
+        pieces = [names[start : start + self.recover_max] for start in range(0, len(names), self.recover_max)]
+        return [
+            self._chunk([one for name in piece for one in self._by_name[name]], places, is_full=is_full) for piece in pieces
+        ]
 
     def lose(self) -> None:
         """The connection is lost."""
