@@ -157,6 +157,16 @@ async def test_a_second_subscription_that_goes_further_back_disturbs_the_first_o
         assert [item.data for item in await take(first, 1) + await take(second, 1)] == ["d", "d"]
 
 
+@pytest.mark.parametrize("beginning", [{"since": "7-1"}, {"last": 2}])
+async def test_a_second_subscription_begins_where_it_asks_to_also_before_the_first_one_is_confirmed(beginning):
+    async with FakeEvents() as gateway, connect(gateway.url) as client:
+        gateway.topics["orders"] = list("abc")
+        first, second = client.subscribe("orders"), client.subscribe("orders", **beginning)
+        assert [item.data for item in await take(second, 2)] == ["b", "c"]
+        await gateway.publish("orders", "d")
+        assert [item.data for item in await take(first, 1) + await take(second, 1)] == ["d", "d"]
+
+
 async def test_the_positions_of_a_pattern_are_bounded_and_what_is_forgotten_is_a_gap():
     async with FakeEvents() as gateway, connect(gateway.url, buffer=2 * TOPICS_MAX) as client:
         subscription = client.subscribe("room.*")
@@ -690,6 +700,21 @@ async def test_more_topics_to_recover_than_the_gateway_takes_are_asked_for_in_pa
         await until(client, "open")
         # The newest are the ones that are kept.
         assert list(gateway.frames[-1]["recover"]) == ["room.*", "room.19", "room.18", "room.17", "room.16"]
+
+
+async def test_a_subscription_that_joins_with_more_topics_than_the_gateway_takes_gets_some():
+    async with FakeEvents() as gateway, connect(gateway.url) as client:
+
+        def limit(frame):
+            if len(frame.get("recover", ())) > 5:
+                error = {"type": "error", "code": "SUBSCRIPTION_LIMIT", "message": "", "details": {"limit": 5}}
+                return [error | {"id": frame["id"]}]
+
+        gateway.on_frame = limit
+        await client.subscribe("room.*").ready()
+        position = json.dumps({"room.*": "7-0"} | {f"room.{n}": "7-0" for n in range(9)})
+        await client.subscribe("room.*", since=position).ready()
+        assert [len(frame["recover"]) for frame in gateway.frames if "recover" in frame] == [10, 5]
 
 
 async def test_more_names_with_a_beginning_than_the_gateway_takes_are_asked_for_in_pieces():

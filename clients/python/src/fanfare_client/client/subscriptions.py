@@ -56,6 +56,8 @@ class Subscriptions:
         self._routes: dict[str, tuple[Subscription, ...]] = {}
         #: Those that events may come for on this connection, before they are confirmed or after.
         self._live: set[Subscription] = set()
+        #: Those that joined with a beginning of their own, until the message that asks for it is answered.
+        self._joining: dict[Subscription, Chunk] = {}
         self.recover_max = RECOVER_MAX
 
     def __iter__(self) -> Iterator[Subscription]:
@@ -73,6 +75,7 @@ class Subscriptions:
             return False
         subscriptions.remove(subscription)
         self._live.discard(subscription)
+        self._joining.pop(subscription, None)
         self._routes.clear()
         if not subscriptions:
             del self._by_name[subscription.name]
@@ -110,11 +113,19 @@ class Subscriptions:
             return None, False
         # What flows goes on elsewhere only if it begins anew.
         all_of_it = [*others, subscription]
-        return self._chunk(all_of_it, self._places(all_of_it), is_full=False), bool(flowing or is_asked)
+        chunk = self._chunk(all_of_it, self._places(all_of_it), is_full=False)
+        if flowing or is_asked:
+            self._joining[subscription] = chunk
+        return chunk, bool(flowing or is_asked)
 
     def again(self, chunk: Chunk) -> list[Chunk]:
         """The same in pieces that the gateway takes now. What was left meanwhile is left out."""
-        return self._chunks([name for name in chunk.names if name in self._by_name], is_full=chunk.is_full)
+        pieces = self._chunks([name for name in chunk.names if name in self._by_name], is_full=chunk.is_full)
+        for piece in pieces:
+            for subscription in piece.subscriptions:
+                if self._joining.get(subscription) is chunk:
+                    self._joining[subscription] = piece
+        return pieces
 
     def _chunks(self, names: list[str], *, is_full: bool) -> list[Chunk]:
         places = self._places()
@@ -126,6 +137,7 @@ class Subscriptions:
     def lose(self) -> None:
         """The connection is lost."""
         self._live.clear()
+        self._joining.clear()
         for subscription in self:
             subscription.feed.lose()
             subscription.change("pending")
@@ -166,7 +178,12 @@ class Subscriptions:
         if not isinstance(topics, dict) or not isinstance(rejected, list):
             raise ProtocolError("a confirmation has no topics")
         # Those that have joined meanwhile, too.
-        mine = [subscription for name in chunk.names for subscription in self._by_name.get(name, ())]
+        mine = [
+            subscription
+            for name in chunk.names
+            for subscription in self._by_name.get(name, ())
+            if self._joining.get(subscription, chunk) is chunk
+        ]
         refused = [subscription for subscription in mine if subscription.name in rejected]
         mine = [subscription for subscription in mine if subscription not in refused]
         own = set(mine)
@@ -175,6 +192,7 @@ class Subscriptions:
                 if subscription in own or chunk.is_full and subscription in self._live:
                     subscription.feed.confirm(topic, value)
         for subscription in mine:
+            self._joining.pop(subscription, None)
             if subscription.feed.is_pattern and not chunk.is_full:
                 self._join_flowing(subscription, topics)
             self._live.add(subscription)
@@ -209,6 +227,7 @@ class Subscriptions:
     def reject(self, subscription: Subscription, error: RequestError) -> None:
         """The gateway refuses it; it is asked again on the next connection."""
         self._live.discard(subscription)
+        self._joining.pop(subscription, None)
         subscription.change("rejected", error)
 
     def presence(self, presence: Presence) -> None:
