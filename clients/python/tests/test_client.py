@@ -157,6 +157,32 @@ async def test_a_second_subscription_that_goes_further_back_disturbs_the_first_o
         assert [item.data for item in await take(first, 1) + await take(second, 1)] == ["d", "d"]
 
 
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_a_place_counts_for_more_than_how_many_another_subscription_begins_with(is_first):
+    async with FakeEvents() as gateway, connect(gateway.url) as client:
+        gateway.topics["orders"] = list("abcde")
+        client.reconnect()
+        newest = client.subscribe("orders", last=1) if is_first else None
+        stored = client.subscribe("orders", since="7-1")
+        newest = newest or client.subscribe("orders", last=1)
+        assert [item.data for item in await take(stored, 4)] == list("bcde")
+        assert [item.data for item in await take(newest, 1)] == ["e"]
+
+
+async def test_the_newest_events_are_as_many_as_each_subscription_asks_for():
+    async with FakeEvents() as gateway, connect(gateway.url) as client:
+        gateway.topics["orders"] = list("abcde")
+        client.reconnect()
+        three, one = client.subscribe("orders", last=3), client.subscribe("orders", last=1)
+        assert [item.data for item in await take(three, 3)] == list("cde")
+        assert [item.data for item in await take(one, 1)] == ["e"]
+        # Also beside one that flows.
+        two = client.subscribe("orders", last=2)
+        assert [item.data for item in await take(two, 2)] == list("de")
+        await gateway.publish("orders", "f")
+        assert [item.data for one in (three, one, two) for item in await take(one, 1)] == ["f"] * 3
+
+
 @pytest.mark.parametrize("beginning", [{"since": "7-1"}, {"last": 2}])
 async def test_a_second_subscription_begins_where_it_asks_to_also_before_the_first_one_is_confirmed(beginning):
     async with FakeEvents() as gateway, connect(gateway.url) as client:

@@ -113,7 +113,9 @@ class Subscriptions:
             return None, False
         # What flows goes on elsewhere only if it begins anew.
         all_of_it = [*others, subscription]
-        chunk = self._chunk(all_of_it, self._places(all_of_it), is_full=False)
+        # The newest that are kept are behind what flows, whose place would bring nothing.
+        asking = all_of_it if subscription.feed.last is None else [one for one in all_of_it if one not in flowing]
+        chunk = self._chunk(all_of_it, self._places(asking), is_full=False)
         if flowing or is_asked:
             self._joining[subscription] = chunk
         return chunk, bool(flowing or is_asked)
@@ -155,10 +157,11 @@ class Subscriptions:
     def _chunk(self, subscriptions: list[Subscription], places: dict[str, Position], *, is_full: bool) -> Chunk:
         recover: dict[str, Any] = {}
         for subscription in subscriptions:
-            if subscription.feed.last is not None:
-                recover[subscription.name] = {"last": subscription.feed.last}
-            elif (place := places.get(subscription.name)) is not None:
-                recover.setdefault(subscription.name, {"epoch": place.epoch, "offset": str(place.offset)})
+            name, last = subscription.name, subscription.feed.last
+            if (place := places.get(name)) is not None:
+                recover[name] = {"epoch": place.epoch, "offset": str(place.offset)}
+            elif last is not None:
+                recover[name] = {"last": max(last, recover.get(name, {"last": 0})["last"])}
         # The rest of the room is for topics of the patterns, the newest first.
         names = {subscription.name for subscription in subscriptions}
         for topic, place in places.items():
