@@ -128,6 +128,22 @@ async def test_a_pattern_gets_its_topics_and_goes_on_in_each():
                           (("room.*", 0), ("room.1", 1), ("room.2", 1))}  # fmt: skip
 
 
+async def test_a_gap_of_a_pattern_is_told_to_the_topics_that_it_covers():
+    async with FakeEvents() as gateway, connect(gateway.url) as client:
+        pattern, other, topic, hall = (client.subscribe(name) for name in ("room.*", "room.1.*", "room.1", "hall"))
+        for subscription in (pattern, other, topic, hall):
+            await subscription.ready()
+        await gateway.say({"type": "gap", "event": "room.*", "lost": 3})
+        assert await anext(pattern) == Gap(topic="room.*", lost=3, position=None)
+        assert await anext(topic) == Gap(topic="room.1", lost=None, position=None)
+        # The gateway names each pattern.
+        assert not other.feed.buffer and not hall.feed.buffer
+        # One that asked for more than the gateway has is alone with its gap: what flows lacks nothing.
+        await client.subscribe("room.*", since='{"room.*":"6-0"}').ready()
+        await gateway.publish("room.1", "x")
+        assert (await anext(topic)).data == "x"
+
+
 async def test_a_topic_and_a_pattern_over_it_both_get_its_events_once():
     async with FakeEvents() as gateway, connect(gateway.url) as client:
         exact, pattern, again = client.subscribe("room.1"), client.subscribe("room.*"), client.subscribe("room.1")

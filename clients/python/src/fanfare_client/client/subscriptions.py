@@ -226,6 +226,12 @@ class Subscriptions:
         for subscription in renewing or covering:
             if subscription in self._live:
                 subscription.feed.gap(topic, lost)
+        if is_pattern(topic) and not renewing:
+            # Any of its topics may lack some, those with a subscription of their own too; each pattern is told of itself.
+            for pattern in self._by_name.get(topic, [])[:1]:
+                for subscription in self._live.difference(covering):
+                    if not subscription.feed.is_pattern and _is_for(pattern, subscription.name):
+                        subscription.feed.gap(subscription.name, None)
 
     def reject(self, subscription: Subscription, error: RequestError) -> None:
         """The gateway refuses it; it is asked again on the next connection."""
