@@ -531,6 +531,16 @@ async def test_a_refusal_for_now_is_tried_again_and_the_hint_wins(monkeypatch):
         assert 1 <= waits[1][1] <= 1.1 and max(waits[0][1], waits[2][1], waits[3][1]) <= 0.1
 
 
+async def test_a_redirect_is_tried_again_and_no_one_else_gets_the_token():
+    async with FakeEvents() as gateway, FakeEvents() as other, connect(gateway.url, token="secret") as client:
+        told, gateway.refusals = statuses(client), [(302, {"Location": other.url}), (308, {"Location": "https://login.example/"})]
+        gateway.sockets[-1].transport.abort()
+        await until(client, "waiting")
+        await until(client, "open")
+        assert [status.code for status in told if status.state == "waiting"] == [1006, 302, 308]
+        assert not other.handshakes and len(gateway.handshakes) == 4
+
+
 @pytest.mark.parametrize("close", [(1013, "Overloaded, try again in 0.3 s"), (1013, "Overloaded, try again later")])
 async def test_a_gateway_that_is_full_is_tried_again(close):
     async with FakeEvents() as gateway, connect(gateway.url) as client:
