@@ -497,6 +497,19 @@ async def test_more_requests_than_may_wait_do_so():
         assert len(await asyncio.gather(*(client.query("x", {"n": n}) for n in range(3000)))) == 3000
 
 
+async def test_the_wait_for_room_is_part_of_a_timeout(monkeypatch):
+    monkeypatch.setattr("fanfare_client.client.client.REQUESTS_MAX", 1)
+    async with FakeEvents() as gateway, connect(gateway.url) as client:
+        gateway.on_frame = lambda frame: [] if frame["type"] == "publish" else None
+        publication = asyncio.create_task(client.publish("a", 1))
+        await gateway.until(lambda: gateway.frames[-1]["type"] == "publish")
+        with pytest.raises(TimeoutError, match="it was not sent"):
+            await client.query("x", timeout=0.02)
+        publication.cancel()
+        # Its room is free again.
+        assert await client.query("x") == {"query": "x"}
+
+
 async def test_answers_that_are_missing_are_asked_for_on_a_new_connection():
     async with FakeEvents() as gateway, connect(gateway.url) as client:
         lost = [{"type": "gap", "event": None, "lost": 1}]
