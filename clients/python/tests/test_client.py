@@ -492,6 +492,23 @@ async def test_a_message_that_is_too_large_costs_that_message():
         assert raised.value.code == "MESSAGE_TOO_LARGE" and await small == 1
 
 
+async def test_the_largest_message_is_the_one_with_the_most_bytes():
+    async with FakeEvents() as gateway, connect(gateway.url) as client:
+        large = lambda frame: frame["type"] == "publish" and len(frame["data"].encode()) > 1000
+
+        def refuse(frame):
+            if large(frame):
+                return [(1009, "Message too large")]
+            return [] if frame["type"] == "publish" and len(gateway.sockets) == 1 else None
+
+        gateway.on_frame = refuse
+        longer = asyncio.create_task(client.publish("a", "x" * 900))
+        await gateway.until(lambda: gateway.frames[-1]["type"] == "publish")
+        with pytest.raises(RequestError, match="MESSAGE_TOO_LARGE"):
+            await client.publish("a", "漢" * 600)
+        assert await longer == 1
+
+
 async def test_more_requests_than_may_wait_do_so():
     async with FakeEvents() as gateway, connect(gateway.url) as client:
         assert len(await asyncio.gather(*(client.query("x", {"n": n}) for n in range(3000)))) == 3000

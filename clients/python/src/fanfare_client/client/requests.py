@@ -206,6 +206,6 @@ class Requests:
         """The gateway closes the connection for a message that is too large: most likely this one."""
         sent = [request for request in self._waiting.values() if request.is_sent and not request.is_first]
         if sent:
-            request = max(sent, key=lambda request: len(request.text))
-            text = f"a message of {len(request.text.encode())} bytes is more than the gateway's events.max_message_size"
+            size, request = max(((len(request.text.encode()), request) for request in sent), key=lambda pair: pair[0])
+            text = f"a message of {size} bytes is more than the gateway's events.max_message_size"
             request.fail(RequestError("MESSAGE_TOO_LARGE", text))
