@@ -465,6 +465,21 @@ async def test_what_is_over_a_rate_is_sent_again_and_other_errors_are_raised():
         assert (raised.value.code, raised.value.remedy) == ("UNKNOWN_MESSAGE_TYPE", "fix")
 
 
+async def test_a_refusal_for_now_is_the_reason_only_until_the_request_is_sent_again():
+    async with FakeEvents() as gateway, connect(gateway.url) as client:
+        busy = {"type": "error", "code": "BUSY", "message": "", "details": {}}
+        count = iter(range(9))
+        gateway.on_frame = lambda frame: [busy | {"id": frame["id"]}] if next(count) == 0 else []
+        query = asyncio.create_task(client.query("x", timeout=0.5))
+        await gateway.until(lambda: len([frame for frame in gateway.frames if frame["type"] == "query"]) == 2)
+        with pytest.raises(TimeoutError, match="may or may not"):
+            await query
+        busy["details"] = {"retry_after": 60}
+        gateway.on_frame = lambda frame: [busy | {"id": frame["id"]}]
+        with pytest.raises(RequestError, match="BUSY"):
+            await client.query("x", timeout=0.1)
+
+
 async def test_a_request_without_an_answer_is_late():
     async with FakeEvents() as gateway, connect(gateway.url) as client:
         gateway.on_frame = lambda frame: []

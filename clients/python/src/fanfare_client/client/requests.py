@@ -48,7 +48,7 @@ class Request:
         self.is_sent = False
         #: When it was sent first, by the clock that goes on while a machine sleeps.
         self.first_sent: float | None = None
-        #: The last answer that asked to send it later.
+        #: The answer that asked to send it later, until it is.
         self.refusal: RequestError | None = None
 
     @property
@@ -180,6 +180,7 @@ class Requests:
             if request.is_sent or not (self._is_open or request.is_first) or request.answer.done():
                 continue
             request.is_sent = True
+            request.refusal = None
             request.first_sent = request.first_sent or time.time()
             self._send(request.text)
         if self._expiry is None:
