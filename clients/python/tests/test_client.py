@@ -662,6 +662,21 @@ async def test_a_side_that_is_gone_is_noticed(monkeypatch):
         assert len(gateway.sockets) == 2
 
 
+async def test_a_side_that_does_not_read_is_given_up_by_the_bytes_that_wait_for_it(monkeypatch):
+    monkeypatch.setattr("fanfare_client.client.connection.WAITING_BYTES_MAX", 2500)
+    async with FakeEvents() as gateway, connect(gateway.url) as client:
+        assert await client.publish("a", "x" * 1000) == 1
+        told = statuses(client)
+        gateway.on_frame = lambda frame: [] if frame["type"] == "publish" else None
+        large = asyncio.create_task(client.publish("a", "漢" * 1000))
+        await gateway.until(lambda: len(gateway.sockets) == 2)
+        monkeypatch.setattr("fanfare_client.client.connection.WAITING_BYTES_MAX", 1_000_000)
+        gateway.on_frame = lambda frame: None
+        assert await large == 2
+        await until(client, "open")
+        assert "the gateway does not read what is sent" in [status.reason for status in told]
+
+
 async def test_a_peer_that_never_greets_is_given_up(monkeypatch):
     monkeypatch.setattr("fanfare_client.client.dialogue.GREETING_SECONDS", 0.05)
     async with FakeEvents() as gateway:
