@@ -5,6 +5,8 @@ import contextlib
 import json
 import logging
 import threading
+import time
+from types import SimpleNamespace
 
 import pytest
 from fake import Cutter
@@ -126,6 +128,22 @@ async def test_a_pattern_gets_its_topics_and_goes_on_in_each():
                           (("room.*", 0), ("room.1", 1), ("room.2", 1))}  # fmt: skip
 
 
+async def test_a_gap_of_a_pattern_is_told_to_the_topics_that_it_covers():
+    async with FakeEvents() as gateway, connect(gateway.url) as client:
+        pattern, other, topic, hall = (client.subscribe(name) for name in ("room.*", "room.1.*", "room.1", "hall"))
+        for subscription in (pattern, other, topic, hall):
+            await subscription.ready()
+        await gateway.say({"type": "gap", "event": "room.*", "lost": 3})
+        assert await anext(pattern) == Gap(topic="room.*", lost=3, position=None)
+        assert await anext(topic) == Gap(topic="room.1", lost=None, position=None)
+        # The gateway names each pattern.
+        assert not other.feed.buffer and not hall.feed.buffer
+        # One that asked for more than the gateway has is alone with its gap: what flows lacks nothing.
+        await client.subscribe("room.*", since='{"room.*":"6-0"}').ready()
+        await gateway.publish("room.1", "x")
+        assert (await anext(topic)).data == "x"
+
+
 async def test_a_topic_and_a_pattern_over_it_both_get_its_events_once():
     async with FakeEvents() as gateway, connect(gateway.url) as client:
         exact, pattern, again = client.subscribe("room.1"), client.subscribe("room.*"), client.subscribe("room.1")
@@ -155,6 +173,42 @@ async def test_a_second_subscription_that_goes_further_back_disturbs_the_first_o
         assert [item.data for item in await take(first, 1) + await take(second, 1)] == ["d", "d"]
 
 
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_a_place_counts_for_more_than_how_many_another_subscription_begins_with(is_first):
+    async with FakeEvents() as gateway, connect(gateway.url) as client:
+        gateway.topics["orders"] = list("abcde")
+        client.reconnect()
+        newest = client.subscribe("orders", last=1) if is_first else None
+        stored = client.subscribe("orders", since="7-1")
+        newest = newest or client.subscribe("orders", last=1)
+        assert [item.data for item in await take(stored, 4)] == list("bcde")
+        assert [item.data for item in await take(newest, 1)] == ["e"]
+
+
+async def test_the_newest_events_are_as_many_as_each_subscription_asks_for():
+    async with FakeEvents() as gateway, connect(gateway.url) as client:
+        gateway.topics["orders"] = list("abcde")
+        client.reconnect()
+        three, one = client.subscribe("orders", last=3), client.subscribe("orders", last=1)
+        assert [item.data for item in await take(three, 3)] == list("cde")
+        assert [item.data for item in await take(one, 1)] == ["e"]
+        # Also beside one that flows.
+        two = client.subscribe("orders", last=2)
+        assert [item.data for item in await take(two, 2)] == list("de")
+        await gateway.publish("orders", "f")
+        assert [item.data for one in (three, one, two) for item in await take(one, 1)] == ["f"] * 3
+
+
+@pytest.mark.parametrize("beginning", [{"since": "7-1"}, {"last": 2}])
+async def test_a_second_subscription_begins_where_it_asks_to_also_before_the_first_one_is_confirmed(beginning):
+    async with FakeEvents() as gateway, connect(gateway.url) as client:
+        gateway.topics["orders"] = list("abc")
+        first, second = client.subscribe("orders"), client.subscribe("orders", **beginning)
+        assert [item.data for item in await take(second, 2)] == ["b", "c"]
+        await gateway.publish("orders", "d")
+        assert [item.data for item in await take(first, 1) + await take(second, 1)] == ["d", "d"]
+
+
 async def test_the_positions_of_a_pattern_are_bounded_and_what_is_forgotten_is_a_gap():
     async with FakeEvents() as gateway, connect(gateway.url, buffer=2 * TOPICS_MAX) as client:
         subscription = client.subscribe("room.*")
@@ -177,6 +231,22 @@ async def test_a_batch_is_its_frames_and_what_nothing_takes_is_a_message():
         await gateway.say({"type": "batch", "messages": [event("a", 1, 1), broadcast, event("a", 2, 2)], "count": 3})
         assert [item.data for item in await take(subscription, 2)] == [1, 2]
         assert await messages.get() == broadcast
+
+
+async def test_what_an_application_says_to_the_connection_is_a_message():
+    async with FakeEvents() as gateway, connect(gateway.url) as client:
+        subscription, messages = client.subscribe("a"), asyncio.Queue()
+        client.on("message", messages.put_nowait)
+        await subscription.ready()
+        direct = {"type": "event", "event": "a", "event_type": "a", "data": "for you alone"}
+        # Topics that the application has subscribed the connection to, and an inbox that nothing asked for.
+        foreign, inbox = event("b", 1, "x"), event("paid", 3, 7, topic="user:ann:events")
+        for frame in (direct, foreign, inbox):
+            await gateway.say(frame)
+            assert await messages.get() == frame
+        await gateway.publish("a", 1)
+        assert (await anext(subscription)).data == 1
+        assert len(gateway.sockets) == 1 and messages.empty()
 
 
 async def test_presence_comes_to_the_callbacks_of_its_topic():
@@ -330,6 +400,36 @@ async def test_a_publication_is_sent_again_with_its_key_until_it_is_acknowledged
         assert len(seen) == 3 and len(set(seen)) == 1 and gateway.topics["a"] == ["x"]
 
 
+async def test_a_publication_is_not_sent_again_when_the_gateway_may_have_forgotten_its_key(monkeypatch):
+    clock = SimpleNamespace(time=time.time)
+    monkeypatch.setattr(requests, "time", clock)
+    async with FakeEvents() as gateway, connect(gateway.url) as client:
+        gateway.on_frame = lambda frame: [(1011, "")] if frame["type"] == "publish" else None
+        gateway.refusals = [(503, {"Retry-After": "60"})]
+        publication = asyncio.create_task(client.publish("a", "x"))
+        while client.status.code != 503:
+            await asyncio.sleep(0.005)
+        # The machine sleeps. What was not sent before is sent.
+        clock.time = lambda: time.time() + requests.KEY_SECONDS
+        gateway.on_frame = lambda frame: None
+        fresh = asyncio.create_task(client.publish("a", "y"))
+        client.reconnect()
+        with pytest.raises(ConnectionLost, match="may or may not"):
+            await publication
+        assert await fresh == 1 and gateway.topics["a"] == ["y"]
+
+
+@pytest.mark.parametrize("is_silent", [True, False])
+async def test_a_publication_without_an_acknowledgement_ends_also_while_there_is_no_connection(monkeypatch, is_silent):
+    monkeypatch.setattr(requests, "KEY_SECONDS", 0.1)
+    async with FakeEvents() as gateway, connect(gateway.url) as client:
+        gateway.on_frame = lambda frame: [] if is_silent else [(1011, "")]
+        gateway.refusals = [] if is_silent else [(503, {"Retry-After": "60"})]
+        with pytest.raises(ConnectionLost):
+            await client.publish("a", "x")
+        assert (client.state == "open") is is_silent
+
+
 async def test_publications_wait_for_a_connection_and_keep_their_order():
     async with FakeEvents() as gateway, connect(gateway.url) as client:
         gateway.refusals = [(503, {})] * 2
@@ -365,6 +465,21 @@ async def test_what_is_over_a_rate_is_sent_again_and_other_errors_are_raised():
         assert (raised.value.code, raised.value.remedy) == ("UNKNOWN_MESSAGE_TYPE", "fix")
 
 
+async def test_a_refusal_for_now_is_the_reason_only_until_the_request_is_sent_again():
+    async with FakeEvents() as gateway, connect(gateway.url) as client:
+        busy = {"type": "error", "code": "BUSY", "message": "", "details": {}}
+        count = iter(range(9))
+        gateway.on_frame = lambda frame: [busy | {"id": frame["id"]}] if next(count) == 0 else []
+        query = asyncio.create_task(client.query("x", timeout=0.5))
+        await gateway.until(lambda: len([frame for frame in gateway.frames if frame["type"] == "query"]) == 2)
+        with pytest.raises(TimeoutError, match="may or may not"):
+            await query
+        busy["details"] = {"retry_after": 60}
+        gateway.on_frame = lambda frame: [busy | {"id": frame["id"]}]
+        with pytest.raises(RequestError, match="BUSY"):
+            await client.query("x", timeout=0.1)
+
+
 async def test_a_request_without_an_answer_is_late():
     async with FakeEvents() as gateway, connect(gateway.url) as client:
         gateway.on_frame = lambda frame: []
@@ -392,9 +507,39 @@ async def test_a_message_that_is_too_large_costs_that_message():
         assert raised.value.code == "MESSAGE_TOO_LARGE" and await small == 1
 
 
+async def test_the_largest_message_is_the_one_with_the_most_bytes():
+    async with FakeEvents() as gateway, connect(gateway.url) as client:
+        large = lambda frame: frame["type"] == "publish" and len(frame["data"].encode()) > 1000
+
+        def refuse(frame):
+            if large(frame):
+                return [(1009, "Message too large")]
+            return [] if frame["type"] == "publish" and len(gateway.sockets) == 1 else None
+
+        gateway.on_frame = refuse
+        longer = asyncio.create_task(client.publish("a", "x" * 900))
+        await gateway.until(lambda: gateway.frames[-1]["type"] == "publish")
+        with pytest.raises(RequestError, match="MESSAGE_TOO_LARGE"):
+            await client.publish("a", "漢" * 600)
+        assert await longer == 1
+
+
 async def test_more_requests_than_may_wait_do_so():
     async with FakeEvents() as gateway, connect(gateway.url) as client:
         assert len(await asyncio.gather(*(client.query("x", {"n": n}) for n in range(3000)))) == 3000
+
+
+async def test_the_wait_for_room_is_part_of_a_timeout(monkeypatch):
+    monkeypatch.setattr("fanfare_client.client.client.REQUESTS_MAX", 1)
+    async with FakeEvents() as gateway, connect(gateway.url) as client:
+        gateway.on_frame = lambda frame: [] if frame["type"] == "publish" else None
+        publication = asyncio.create_task(client.publish("a", 1))
+        await gateway.until(lambda: gateway.frames[-1]["type"] == "publish")
+        with pytest.raises(TimeoutError, match="it was not sent"):
+            await client.query("x", timeout=0.02)
+        publication.cancel()
+        # Its room is free again.
+        assert await client.query("x") == {"query": "x"}
 
 
 async def test_answers_that_are_missing_are_asked_for_on_a_new_connection():
@@ -429,6 +574,16 @@ async def test_a_refusal_for_now_is_tried_again_and_the_hint_wins(monkeypatch):
         waits = [(status.code, status.delay) for status in told if status.state == "waiting"]
         assert [code for code, _ in waits] == [1006, 503, 502, 429]
         assert 1 <= waits[1][1] <= 1.1 and max(waits[0][1], waits[2][1], waits[3][1]) <= 0.1
+
+
+async def test_a_redirect_is_tried_again_and_no_one_else_gets_the_token():
+    async with FakeEvents() as gateway, FakeEvents() as other, connect(gateway.url, token="secret") as client:
+        told, gateway.refusals = statuses(client), [(302, {"Location": other.url}), (308, {"Location": "https://login.example/"})]
+        gateway.sockets[-1].transport.abort()
+        await until(client, "waiting")
+        await until(client, "open")
+        assert [status.code for status in told if status.state == "waiting"] == [1006, 302, 308]
+        assert not other.handshakes and len(gateway.handshakes) == 4
 
 
 @pytest.mark.parametrize("close", [(1013, "Overloaded, try again in 0.3 s"), (1013, "Overloaded, try again later")])
@@ -507,6 +662,21 @@ async def test_a_side_that_is_gone_is_noticed(monkeypatch):
         assert len(gateway.sockets) == 2
 
 
+async def test_a_side_that_does_not_read_is_given_up_by_the_bytes_that_wait_for_it(monkeypatch):
+    monkeypatch.setattr("fanfare_client.client.connection.WAITING_BYTES_MAX", 2500)
+    async with FakeEvents() as gateway, connect(gateway.url) as client:
+        assert await client.publish("a", "x" * 1000) == 1
+        told = statuses(client)
+        gateway.on_frame = lambda frame: [] if frame["type"] == "publish" else None
+        large = asyncio.create_task(client.publish("a", "漢" * 1000))
+        await gateway.until(lambda: len(gateway.sockets) == 2)
+        monkeypatch.setattr("fanfare_client.client.connection.WAITING_BYTES_MAX", 1_000_000)
+        gateway.on_frame = lambda frame: None
+        assert await large == 2
+        await until(client, "open")
+        assert "the gateway does not read what is sent" in [status.reason for status in told]
+
+
 async def test_a_peer_that_never_greets_is_given_up(monkeypatch):
     monkeypatch.setattr("fanfare_client.client.dialogue.GREETING_SECONDS", 0.05)
     async with FakeEvents() as gateway:
@@ -520,13 +690,14 @@ async def test_a_peer_that_never_greets_is_given_up(monkeypatch):
 
 
 HOSTILE = [
-    "", "x", "[]", "1", "null", "{}", '{"type":1}', '{"type":"event"}', '{"type":"event","event":"a","event_id":"x"}',
+    "", "x", "[]", "1", "null", "{}", '{"type":1}', '{"type":"event","event_id":"1-1"}', '{"type":"event","event":"a","event_id":"x"}',
     '{"type":"event","event":1,"event_id":"1-1"}', '{"type":"gap","event":7}', '{"type":"gap","event":"a","lost":"x"}',
     '{"type":"batch"}', '{"type":"batch","messages":[1]}', '{"type":"presence","event":"a"}', b"binary", "[" * 100_000,
     '{"type":"gap","event":null,"lost":1}',
-    '{"type":"batch","messages":[{"type":"event","event":"a"}]}', '{"type":"event","event":"a","event_id":"1-%s"}' % ("9" * 40),
+    '{"type":"batch","messages":[{"type":"event","event_id":"1-1"}]}', '{"type":"event","event":"a","event_id":"1-%s"}' % ("9" * 40),
 ]  # fmt: skip
 HARMLESS = [
+    '{"type":"event"}', '{"type":"batch","messages":[{"type":"event","event":"a"}]}',
     '{"type":"later","x":1}', '{"type":"error"}', '{"type":"error","code":7,"details":[]}', '{"type":"pong","id":99}',
     '{"type":"connection_established"}', '{"type":"response","id":"x","result":null}', '{"type":"response","id":[]}',
     '{"type":"event","event":"b","event_id":"1-1","data":1e999}', '{"type":"event","event":"b","event_id":"2-1"}',
@@ -641,6 +812,39 @@ async def test_more_topics_to_recover_than_the_gateway_takes_are_asked_for_in_pa
         await until(client, "open")
         # The newest are the ones that are kept.
         assert list(gateway.frames[-1]["recover"]) == ["room.*", "room.19", "room.18", "room.17", "room.16"]
+
+
+async def test_a_subscription_that_joins_with_more_topics_than_the_gateway_takes_gets_some():
+    async with FakeEvents() as gateway, connect(gateway.url) as client:
+
+        def limit(frame):
+            if len(frame.get("recover", ())) > 5:
+                error = {"type": "error", "code": "SUBSCRIPTION_LIMIT", "message": "", "details": {"limit": 5}}
+                return [error | {"id": frame["id"]}]
+
+        gateway.on_frame = limit
+        await client.subscribe("room.*").ready()
+        position = json.dumps({"room.*": "7-0"} | {f"room.{n}": "7-0" for n in range(9)})
+        await client.subscribe("room.*", since=position).ready()
+        assert [len(frame["recover"]) for frame in gateway.frames if "recover" in frame] == [10, 5]
+
+
+async def test_more_names_with_a_beginning_than_the_gateway_takes_are_asked_for_in_pieces():
+    async with FakeEvents() as gateway, connect(gateway.url) as client:
+
+        def limit(frame):
+            if len(frame.get("recover", ())) > 5:
+                error = {"type": "error", "code": "SUBSCRIPTION_LIMIT", "message": "", "details": {"limit": 5}}
+                return [error | {"id": frame["id"]}]
+
+        gateway.on_frame = limit
+        client.reconnect()
+        subscriptions = [client.subscribe(f"t.{n}", last=1) for n in range(11)]
+        await asyncio.gather(*(subscription.ready() for subscription in subscriptions))
+        await until(client, "open")
+        asked = [frame["events"] for frame in gateway.frames if frame["type"] == "subscribe"]
+        assert [len(names) for names in asked] == [11, 5, 5, 1]
+        assert [name for names in asked[1:] for name in names] == asked[0]
 
 
 async def test_many_subscriptions_go_out_in_several_messages():

@@ -16,6 +16,7 @@ import pytest
 from gateway import SECRET, program, token
 
 from fanfare_client import Closed, RequestError, connect
+from fanfare_client.backend import Backend
 from fanfare_client.client import backoff
 
 FIRE_SECONDS = float(os.environ.get("FANFARE_FIRE", "3"))
@@ -381,3 +382,39 @@ async def test_a_rate_is_kept_to(own):
         results = await asyncio.gather(*(client.query("server_info", timeout=0.5) for _ in range(60)), return_exceptions=True)
         refused = [result for result in results if isinstance(result, RequestError)]
         assert refused and {result.code for result in refused} == {"RATE_LIMIT_EXCEEDED"} and client.state == "open"
+
+
+async def test_what_an_application_says_to_a_connection_arrives_and_costs_nothing(own):
+    gateway = own()
+    async with Backend(gateway.url, filter="message") as backend, connect(f"{gateway.url}/api/v1/ws/demo") as client:
+        messages, told = asyncio.Queue(), []
+        client.on("message", messages.put_nowait)
+        client.on("state", told.append)
+        asked = asyncio.create_task(client.request({"type": "app", "data": "who am I?"}))
+        message = await anext(backend)
+        await message.reply("you")
+        assert (await asked)["result"] == "you"
+        await backend.send({"n": 1}, conn=message.conn, type="hint")
+        said = await messages.get()
+        assert (said["type"], said["event"], said["data"]) == ("event", "hint", {"n": 1})
+        await backend.subscribe(message.conn, ["news"])
+        await client.publish("news", "hello")
+        while (said := await messages.get())["type"] != "event":
+            pass
+        assert (said["event"], said["data"]) == ("news", "hello")
+        assert not told
+
+
+async def test_fewer_subscriptions_than_a_message_may_have_names(own):
+    gateway = own(EVENTS__MAX_SUBSCRIPTIONS="10")
+    async with connect(f"{gateway.url}/api/v1/ws/demo") as client:
+        for n in range(12):
+            await client.publish(f"t.{n}", n)
+        client.reconnect()
+        subscriptions = [client.subscribe(f"t.{n}", last=1) for n in range(12)]
+        for n, subscription in enumerate(subscriptions[:10]):
+            assert (await anext(subscription)).data == n
+        for subscription in subscriptions[10:]:
+            with pytest.raises(RequestError, match="SUBSCRIPTION_LIMIT"):
+                await subscription.ready()
+        await until(lambda: client.state == "open")

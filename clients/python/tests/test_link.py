@@ -294,6 +294,14 @@ async def test_a_refusal_at_first_is_raised(status):
     assert len(gateway.parameters) == 1
 
 
+async def test_a_redirect_is_a_refusal_and_no_one_else_gets_the_token():
+    async with FakeGateway(status=302) as gateway, FakeGateway() as other:
+        gateway.headers = {"Location": other.url}
+        with pytest.raises(Refused, match="302"):
+            await Backend(gateway.url, token="secret").__aenter__()
+        assert not other.parameters
+
+
 async def test_a_gateway_that_is_busy_or_restarting_is_tried_again():
     async with FakeGateway(status=503) as gateway:
         task = asyncio.create_task(Backend(gateway.url).__aenter__())

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -51,3 +52,29 @@ def test_a_thread_ends_what_runs_on_its_loop():
     task = thread.call(begin())
     thread.end()
     assert ended == [True] and task.cancelled() and thread.loop.is_closed()
+
+
+def test_a_call_while_a_thread_ends_is_refused_and_waits_for_nothing():
+    refused = []
+
+    async def nothing():
+        pass
+
+    def call():
+        try:
+            thread.call(nothing())
+        except RuntimeError as error:
+            refused.append(str(error))
+
+    thread = LoopThread("a thread")
+    caller, stop = threading.Thread(target=call, daemon=True), thread.loop.stop
+
+    def call_and_stop():
+        caller.start()
+        caller.join(1)
+        stop()
+
+    thread.loop.stop = call_and_stop
+    thread.end()
+    caller.join(1)
+    assert refused == ["a thread has ended"] and not caller.is_alive()

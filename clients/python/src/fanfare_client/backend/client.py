@@ -13,10 +13,11 @@ from types import TracebackType
 from typing import Any, Literal
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import InvalidHandshake, InvalidStatus
 
 from ..codec import codec_of
+from ..handshake import connect
 from .errors import LinkLost, Refused
 from .events import Event
 from .lanes import Handler, Lanes, OnError

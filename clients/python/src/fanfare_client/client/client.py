@@ -281,25 +281,25 @@ class Client:
             self._dialogue.leave(subscription.name)
 
     async def _ask(self, frame: Answer, *, again: bool, timeout: float | None) -> Answer:
-        async with self._room:
-            if self._keeper is None:
-                raise RuntimeError("use `async with connect(..) as client`")
-            self._raise_failure()
-            request = self._requests.add(frame, again=again)
-            try:
-                return await asyncio.wait_for(request.answer, timeout)
-            except asyncio.TimeoutError:
-                raise self._late(request, frame, timeout) from None
+        request: Request | None = None
+
+        async def ask() -> Answer:
+            nonlocal request
+            async with self._room:
+                if self._keeper is None:
+                    raise RuntimeError("use `async with connect(..) as client`")
+                self._raise_failure()
+                request = self._requests.add(frame, again=again)
+                return await request.answer
+
+        try:
+            return await asyncio.wait_for(ask(), timeout)
+        except asyncio.TimeoutError:
+            raise _late(request, frame, timeout) from None
 
     def _raise_failure(self) -> None:
         if self._failure is not None:
             raise Closed(self._failure.reason, self._failure.status)
-
-    def _late(self, request: Request, frame: Answer, timeout: float | None) -> Exception:
-        if request.refusal is not None:
-            return request.refusal
-        done = "it may or may not have been done" if request.first_sent is not None else "it was not sent"
-        return TimeoutError(f"no answer to {frame['type']} in {timeout:g} s; {done}")
 
     # Keeping a connection
 
@@ -440,6 +440,15 @@ def connect(
         ping_interval=ping_interval,
         ping_timeout=ping_timeout,
     )
+
+
+def _late(request: Request | None, frame: Answer, timeout: float | None) -> Exception:
+    """What a request without an answer in time raises; none is one that found no room."""
+    if request is not None and request.refusal is not None:
+        return request.refusal
+    is_sent = request is not None and request.first_sent is not None
+    done = "it may or may not have been done" if is_sent else "it was not sent"
+    return TimeoutError(f"no answer to {frame['type']} in {timeout:g} s; {done}")
 
 
 def _address(url: str) -> str:

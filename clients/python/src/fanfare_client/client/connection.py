@@ -13,9 +13,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
+from ..handshake import connect
 from . import frames
 from .decisions import REASON_SECONDS, Decision, of_close, of_status
 from .errors import ProtocolError
@@ -66,7 +67,7 @@ class Connection:
         self._ping_interval = ping_interval
         self._ping_timeout = ping_timeout
         self._heard = asyncio.get_running_loop().time()
-        self._to_write: deque[str] = deque()
+        self._to_write: deque[bytes] = deque()
         self._waiting_bytes = 0
         self._has_more = asyncio.Event()
         #: Why it was given up, where that was here.
@@ -144,8 +145,9 @@ class Connection:
 
     def send(self, text: str) -> None:
         """Queues a message."""
-        self._to_write.append(text)
-        self._waiting_bytes += len(text)
+        data = text.encode()
+        self._to_write.append(data)
+        self._waiting_bytes += len(data)
         if self._waiting_bytes > WAITING_BYTES_MAX:
             self.drop("the gateway does not read what is sent")
         self._has_more.set()
@@ -164,7 +166,7 @@ class Connection:
 
     async def _finish(self) -> None:
         while self._to_write:
-            await self._socket.send(self._to_write.popleft())
+            await self._socket.send(self._to_write.popleft(), text=True)
         await self._socket.close()
 
     async def _write(self) -> None:
@@ -173,9 +175,9 @@ class Connection:
                 await self._has_more.wait()
                 self._has_more.clear()
                 while self._to_write:
-                    text = self._to_write.popleft()
-                    await self._socket.send(text)
-                    self._waiting_bytes -= len(text)
+                    data = self._to_write.popleft()
+                    await self._socket.send(data, text=True)
+                    self._waiting_bytes -= len(data)
         except ConnectionClosed:
             # The reader says why.
             pass

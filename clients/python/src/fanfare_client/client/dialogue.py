@@ -74,7 +74,7 @@ class Dialogue:
         """Deals with a frame of the gateway. Raises `ProtocolError`."""
         kind = frame["type"]
         if kind == "event":
-            self._subscriptions.event(*read_event(frame))
+            self._event(frame)
         elif "id" in frame:
             self.is_good = self._requests.answer(frame) or self.is_good
         elif kind == "gap":
@@ -199,7 +199,12 @@ class Dialogue:
         if error.code == "SUBSCRIPTION_LIMIT" and isinstance(limit, int) and 0 < limit < len(chunk.recover):
             # More topics to recover than it takes: all was refused.
             self._subscriptions.recover_max = limit
-            self._subscribe(self._subscriptions.again(chunk))
+            pieces = self._subscriptions.again(chunk)
+            for piece in pieces:
+                self._subscribe(piece)
+            if chunk.is_full:
+                self._unconfirmed += len(pieces)
+                self._one_confirmed()
             return True
         chunk.error = error
         if error.code in ("SUBSCRIPTION_LIMIT", "TOPIC_LIMIT", "FORBIDDEN"):
@@ -225,6 +230,11 @@ class Dialogue:
         return True
 
     # What else the gateway says
+
+    def _event(self, frame: dict[str, Any]) -> None:
+        # An application may talk to this connection alone, without a position, and may subscribe it to topics.
+        if "event_id" not in frame or not self._subscriptions.event(*read_event(frame)):
+            self._owner.tell(frame)
 
     def _gap(self, frame: dict[str, Any]) -> None:
         topic, lost = frame.get("event"), frame.get("lost")

@@ -86,9 +86,12 @@ class Feed:
             self._move_pattern(place)
         else:
             # What was missed follows, and moves the place as it comes.
-            count = value.get("count", 0) if self.received or self._last else 0
+            count = value.get("count", 0)
             if not isinstance(count, int) or not 0 <= count <= place.offset:
                 raise ProtocolError(f"a confirmation's count of {topic} is {count!r:.40}")
+            if not self.received:
+                # Another subscription to the name may go on further back.
+                count = min(count, self._last or 0)
             before = Position(place.epoch, place.offset - count)
             known = self.received.find(topic)
             if known is not None and (known.epoch != before.epoch or known.offset < before.offset):

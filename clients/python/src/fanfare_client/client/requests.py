@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -45,9 +46,15 @@ class Request:
         self.take = take
         self.answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self.is_sent = False
+        #: When it was sent first, by the clock that goes on while a machine sleeps.
         self.first_sent: float | None = None
-        #: The last answer that asked to send it later.
+        #: The answer that asked to send it later, until it is.
         self.refusal: RequestError | None = None
+
+    @property
+    def seconds_left(self) -> float:
+        """For how long it may be sent again."""
+        return KEY_SECONDS if self.first_sent is None else self.first_sent + KEY_SECONDS - time.time()
 
     def fail(self, error: FanfareError) -> None:
         if not self.answer.done():
@@ -72,6 +79,8 @@ class Requests:
         self._is_open = False
         #: What ends the wait for a rate.
         self._pause: asyncio.TimerHandle | None = None
+        #: What comes back for those that are too old to be sent again.
+        self._expiry: asyncio.TimerHandle | None = None
 
     def add(
         self,
@@ -97,6 +106,7 @@ class Requests:
     def open(self) -> None:
         """The connection takes all."""
         self._is_open = True
+        self._expire()
         self._flush()
 
     def lose(self, why: str, code: int | None = None) -> None:
@@ -106,22 +116,21 @@ class Requests:
         self._end_pause()
         if code == CLOSE_TOO_LARGE:
             self._fail_largest()
-        now = asyncio.get_running_loop().time()
-        for request in list(self._waiting.values()):
+        for request in self._waiting.values():
             if request.is_first:
                 request.fail(ConnectionLost(why))
             elif request.is_sent:
                 request.is_sent = False
                 if not request.again:
                     request.fail(ConnectionLost(f"{why}; the request may or may not have been done"))
-                elif request.first_sent is not None and now - request.first_sent > KEY_SECONDS:
-                    request.fail(ConnectionLost(f"{why}; it was not acknowledged and is too old to be repeated"))
+        self._expire()
 
     def end(self, error: FanfareError) -> None:
         """Nothing is sent any more."""
         self.lose(str(error))
-        for request in list(self._waiting.values()):
+        for request in self._waiting.values():
             request.fail(error)
+        self._expire()
 
     def answer(self, frame: Answer) -> bool:
         """Takes a frame with an `id`. Whether something was done, or refused for good."""
@@ -156,6 +165,7 @@ class Requests:
 
     def _resume(self) -> None:
         self._end_pause()
+        self._expire()
         self._flush()
 
     def _end_pause(self) -> None:
@@ -166,18 +176,37 @@ class Requests:
     def _flush(self) -> None:
         if self._send is None or self._pause is not None:
             return
-        now = asyncio.get_running_loop().time()
         for request in self._waiting.values():
             if request.is_sent or not (self._is_open or request.is_first) or request.answer.done():
                 continue
             request.is_sent = True
-            request.first_sent = request.first_sent or now
+            request.refusal = None
+            request.first_sent = request.first_sent or time.time()
             self._send(request.text)
+        if self._expiry is None:
+            self._expire()
+
+    def _expire(self) -> None:
+        """Fails those whose key the gateway may have forgotten, and comes back for the oldest of the others."""
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
+        left = []
+        for request in self._waiting.values():
+            if not request.again or request.first_sent is None or request.answer.done():
+                continue
+            if request.seconds_left <= 0:
+                text = f"it was not acknowledged in {KEY_SECONDS:g} s: it may or may not have been done"
+                request.fail(ConnectionLost(text))
+            else:
+                left.append(request.seconds_left)
+        if left:
+            self._expiry = asyncio.get_running_loop().call_later(max(0.0, min(left)), self._expire)
 
     def _fail_largest(self) -> None:
         """The gateway closes the connection for a message that is too large: most likely this one."""
         sent = [request for request in self._waiting.values() if request.is_sent and not request.is_first]
         if sent:
-            request = max(sent, key=lambda request: len(request.text))
-            text = f"a message of {len(request.text.encode())} bytes is more than the gateway's events.max_message_size"
+            size, request = max(((len(request.text.encode()), request) for request in sent), key=lambda pair: pair[0])
+            text = f"a message of {size} bytes is more than the gateway's events.max_message_size"
             request.fail(RequestError("MESSAGE_TOO_LARGE", text))

@@ -56,6 +56,8 @@ class Subscriptions:
         self._routes: dict[str, tuple[Subscription, ...]] = {}
         #: Those that events may come for on this connection, before they are confirmed or after.
         self._live: set[Subscription] = set()
+        #: Those that joined with a beginning of their own, until the message that asks for it is answered.
+        self._joining: dict[Subscription, Chunk] = {}
         self.recover_max = RECOVER_MAX
 
     def __iter__(self) -> Iterator[Subscription]:
@@ -73,6 +75,7 @@ class Subscriptions:
             return False
         subscriptions.remove(subscription)
         self._live.discard(subscription)
+        self._joining.pop(subscription, None)
         self._routes.clear()
         if not subscriptions:
             del self._by_name[subscription.name]
@@ -95,13 +98,7 @@ class Subscriptions:
         self._live.update(subscription for subscription in self if subscription.feed.received)
         topics = [name for name in self._by_name if not is_pattern(name)]
         patterns = [name for name in self._by_name if is_pattern(name) and name != INBOX]
-        places = self._places()
-        chunks = []
-        for names in (topics, patterns):
-            for start in range(0, len(names), self.recover_max):
-                some = [one for name in names[start : start + self.recover_max] for one in self._by_name[name]]
-                chunks.append(self._chunk(some, places, is_full=True))
-        return chunks
+        return self._chunks(topics, is_full=True) + self._chunks(patterns, is_full=True)
 
     def join(self, subscription: Subscription) -> tuple[Chunk | None, bool]:
         """What subscribes to one more, if the gateway has to be told, and whether to unsubscribe from its name first."""
@@ -116,15 +113,33 @@ class Subscriptions:
             return None, False
         # What flows goes on elsewhere only if it begins anew.
         all_of_it = [*others, subscription]
-        return self._chunk(all_of_it, self._places(all_of_it), is_full=False), bool(flowing or is_asked)
+        # The newest that are kept are behind what flows, whose place would bring nothing.
+        asking = all_of_it if subscription.feed.last is None else [one for one in all_of_it if one not in flowing]
+        chunk = self._chunk(all_of_it, self._places(asking), is_full=False)
+        if flowing or is_asked:
+            self._joining[subscription] = chunk
+        return chunk, bool(flowing or is_asked)
 
-    def again(self, chunk: Chunk) -> Chunk:
-        """The same with as many topics to recover as the gateway takes now."""
-        return self._chunk(chunk.subscriptions, self._places(), is_full=chunk.is_full)
+    def again(self, chunk: Chunk) -> list[Chunk]:
+        """The same in pieces that the gateway takes now. What was left meanwhile is left out."""
+        pieces = self._chunks([name for name in chunk.names if name in self._by_name], is_full=chunk.is_full)
+        for piece in pieces:
+            for subscription in piece.subscriptions:
+                if self._joining.get(subscription) is chunk:
+                    self._joining[subscription] = piece
+        return pieces
+
+    def _chunks(self, names: list[str], *, is_full: bool) -> list[Chunk]:
+        places = self._places()
+        pieces = [names[start : start + self.recover_max] for start in range(0, len(names), self.recover_max)]
+        return [
+            self._chunk([one for name in piece for one in self._by_name[name]], places, is_full=is_full) for piece in pieces
+        ]
 
     def lose(self) -> None:
         """The connection is lost."""
         self._live.clear()
+        self._joining.clear()
         for subscription in self:
             subscription.feed.lose()
             subscription.change("pending")
@@ -142,10 +157,11 @@ class Subscriptions:
     def _chunk(self, subscriptions: list[Subscription], places: dict[str, Position], *, is_full: bool) -> Chunk:
         recover: dict[str, Any] = {}
         for subscription in subscriptions:
-            if subscription.feed.last is not None:
-                recover[subscription.name] = {"last": subscription.feed.last}
-            elif (place := places.get(subscription.name)) is not None:
-                recover.setdefault(subscription.name, {"epoch": place.epoch, "offset": str(place.offset)})
+            name, last = subscription.name, subscription.feed.last
+            if (place := places.get(name)) is not None:
+                recover[name] = {"epoch": place.epoch, "offset": str(place.offset)}
+            elif last is not None:
+                recover[name] = {"last": max(last, recover.get(name, {"last": 0})["last"])}
         # The rest of the room is for topics of the patterns, the newest first.
         names = {subscription.name for subscription in subscriptions}
         for topic, place in places.items():
@@ -165,7 +181,12 @@ class Subscriptions:
         if not isinstance(topics, dict) or not isinstance(rejected, list):
             raise ProtocolError("a confirmation has no topics")
         # Those that have joined meanwhile, too.
-        mine = [subscription for name in chunk.names for subscription in self._by_name.get(name, ())]
+        mine = [
+            subscription
+            for name in chunk.names
+            for subscription in self._by_name.get(name, ())
+            if self._joining.get(subscription, chunk) is chunk
+        ]
         refused = [subscription for subscription in mine if subscription.name in rejected]
         mine = [subscription for subscription in mine if subscription not in refused]
         own = set(mine)
@@ -174,6 +195,7 @@ class Subscriptions:
                 if subscription in own or chunk.is_full and subscription in self._live:
                     subscription.feed.confirm(topic, value)
         for subscription in mine:
+            self._joining.pop(subscription, None)
             if subscription.feed.is_pattern and not chunk.is_full:
                 self._join_flowing(subscription, topics)
             self._live.add(subscription)
@@ -191,10 +213,12 @@ class Subscriptions:
                 pattern.feed.confirm(other.name, value)
                 pattern.feed.gap(other.name, None)
 
-    def event(self, event: Event, place: Position) -> None:
-        for subscription in self._covering(event.topic):
-            if subscription in self._live:
-                subscription.feed.event(event, place)
+    def event(self, event: Event, place: Position) -> bool:
+        """Whether it is for any of them."""
+        takers = [subscription for subscription in self._covering(event.topic) if subscription in self._live]
+        for subscription in takers:
+            subscription.feed.event(event, place)
+        return bool(takers)
 
     def gap(self, topic: str, lost: int | None) -> None:
         covering = self._covering(topic)
@@ -202,10 +226,17 @@ class Subscriptions:
         for subscription in renewing or covering:
             if subscription in self._live:
                 subscription.feed.gap(topic, lost)
+        if is_pattern(topic) and not renewing:
+            # Any of its topics may lack some, those with a subscription of their own too; each pattern is told of itself.
+            for pattern in self._by_name.get(topic, [])[:1]:
+                for subscription in self._live.difference(covering):
+                    if not subscription.feed.is_pattern and _is_for(pattern, subscription.name):
+                        subscription.feed.gap(subscription.name, None)
 
     def reject(self, subscription: Subscription, error: RequestError) -> None:
         """The gateway refuses it; it is asked again on the next connection."""
         self._live.discard(subscription)
+        self._joining.pop(subscription, None)
         subscription.change("rejected", error)
 
     def presence(self, presence: Presence) -> None:

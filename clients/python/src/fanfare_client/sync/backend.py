@@ -11,6 +11,7 @@ operations may be called from any thread.
 from __future__ import annotations
 
 import asyncio
+import functools
 import ssl as tls
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
@@ -38,7 +39,7 @@ from ..backend import (
     link,
 )
 from ..backend.operations import Operations
-from ..threads import LoopThread, wait
+from ..threads import LoopThread
 
 __all__ = [
     "Answer",
@@ -70,7 +71,8 @@ class Message(asynchronous.Message):
             if nowait:
                 return {}
             raise LinkLost("the link that brought this message was lost: it comes again")
-        return wait(self.link.loop, self.link.reply(self.n, data, nowait=nowait))
+        assert isinstance(self.link, _Link)
+        return self.link.thread.call(self.link.reply(self.n, data, nowait=nowait))
 
 
 class _Link(link.Link):
@@ -78,13 +80,13 @@ class _Link(link.Link):
 
     kinds = {**events.KINDS, "message": Message}
 
+    def __init__(self, thread: LoopThread, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.thread = thread
+
     def done(self, seq: int) -> None:
         if not self.is_lost:
             self.loop.call_soon_threadsafe(super().done, seq)
-
-
-class _Backend(client.Backend):
-    link_type = _Link
 
 
 class Backend(Operations[Answer], Iterator[Event]):
@@ -104,7 +106,7 @@ class Backend(Operations[Answer], Iterator[Event]):
         timeout: float = 30.0,
         ssl: tls.SSLContext | None = None,
     ) -> None:
-        self._backend = _Backend(
+        self._backend = client.Backend(
             url,
             token=token,
             group=group,
@@ -127,6 +129,7 @@ class Backend(Operations[Answer], Iterator[Event]):
     def __enter__(self) -> Backend:
         """Waits for the first link. Raises `Refused` where the gateway will have none of it."""
         self._thread = LoopThread("fanfare-backend")
+        self._backend.link_type = functools.partial(_Link, self._thread)
         try:
             self._call(self._backend.__aenter__())
         except BaseException:
@@ -213,10 +216,10 @@ class Backend(Operations[Answer], Iterator[Event]):
             return []
 
     def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        if self._thread is None:
+        if (thread := self._thread) is None:
             coroutine.close()
             raise RuntimeError("use `with Backend(..) as backend`, and the backend inside of it")
-        return self._thread.call(coroutine)
+        return thread.call(coroutine)
 
     def _end_thread(self) -> None:
         if self._thread is not None:

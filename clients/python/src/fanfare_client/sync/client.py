@@ -176,10 +176,10 @@ class Client:
             self._end_thread()
 
     def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        if self._thread is None:
+        if (thread := self._thread) is None:
             coroutine.close()
             raise RuntimeError("use `with connect(..) as client`, and the client inside of it")
-        return self._thread.call(coroutine)
+        return thread.call(coroutine)
 
     def _on_loop(self, function: Callable[[], T]) -> T:
         async def call() -> T:

@@ -531,10 +531,10 @@ class WSEServer:
         await self._backend.close()
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        if self._thread is None:
+        if (thread := self._thread) is None:
             coroutine.close()
             raise RuntimeError("Not running")
-        return self._thread.call(coroutine)
+        return thread.call(coroutine)
 
     def _end_thread(self) -> None:
         if self._thread is not None:
