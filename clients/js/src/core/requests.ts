@@ -22,7 +22,8 @@ interface Request {
   /** Its text at the moment it is sent, without the id. */
   encode: () => string;
   done: (answer: Frame) => void;
-  fail: (error: unknown) => void;
+  /** True where the answer is still to come. */
+  fail: (error: unknown) => unknown;
   /** Characters sent on this connection, and when it was sent for the first time. */
   sent: number;
   first: number;
@@ -102,7 +103,8 @@ export function createRequests(send: (text: string) => void, maySend: (kind: Kin
           flush();
         }, delay);
       } else if (type === "error") {
-        end(id)?.fail(new FanfareError(String(code), String(message), errorRemedy(code), details));
+        const error = new FanfareError(String(code), String(message), errorRemedy(code), details);
+        if (!request?.fail(error)) requests.delete(id);
       } else end(id)?.done(frame);
       return !!request;
     },

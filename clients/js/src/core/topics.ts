@@ -9,7 +9,7 @@ export interface TopicsOptions {
   /** Why nothing comes any more. */
   failure(): FanfareError | undefined;
   /** Asks on this connection: a message, made when it is sent. */
-  ask(encode: () => string, done: (answer: Frame) => void, fail: (error: any) => void): void;
+  ask(encode: () => string, done: (answer: Frame) => void, fail: (error: any) => unknown): void;
   isOpen(): boolean;
   /** The first confirmation has come: the connection is good. */
   opened(): void;
@@ -67,13 +67,14 @@ export function createTopics({ report, failure, ask, isOpen, opened }: TopicsOpt
     if (!names.length && isOpen()) return;
     for (const name of names) asked.add(name);
     let count = 0;
+    let refusal: FanfareError | undefined;
     const encode = () => {
       const recover = recoverOf(names);
       count = Object.keys(recover).length;
       return JSON.stringify({ type: names.length ? "subscribe" : "ping", events: names, recover });
     };
     const done = (answer: Frame) => {
-      if (names.length) confirm(names, answer);
+      if (names.length) confirm(names, answer, refusal);
       opened();
       syncSoon();
     };
@@ -83,18 +84,20 @@ export function createTopics({ report, failure, ask, isOpen, opened }: TopicsOpt
         recover_max = limit;
         return ask(encode, done, fail);
       }
+      // What is about some of the names comes before or after a confirmation of the others.
+      if (names.length && error.code !== "INVALID_MESSAGE") return (refusal = error);
       for (const name of names) reject(name, error);
-      opened();
+      return opened();
     };
     ask(encode, done, fail);
   }
 
-  function confirm(names: string[], { events, topics = {} }: Frame): void {
+  function confirm(names: string[], { events, topics = {} }: Frame, refusal?: FanfareError): void {
     for (const name of names) {
       // It may have been given up meanwhile.
       if (!asked.has(name)) continue;
       if (events.includes(name)) confirmed.add(name);
-      else reject(name, new FanfareError("REJECTED", `The gateway refuses ${name}`, "token"));
+      else reject(name, refusal ?? new FanfareError("REJECTED", `The gateway refuses ${name}`, "token"));
     }
     for (const member of [...members]) if (confirmed.has(member.name)) member.begin(Object.entries<any>(topics));
   }

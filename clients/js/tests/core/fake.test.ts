@@ -675,6 +675,29 @@ describe("subscriptions", () => {
     await Promise.all(subs.map((sub) => sub.ready()));
   });
 
+  test("an error about one name comes before the confirmation of the others", async () => {
+    const one = client(fake.url);
+    const [good, bad] = [one.subscribe("good"), one.subscribe("*")];
+    const link = await fake.link();
+    link.greet();
+    const asked = await link.next("subscribe");
+    link.say({ type: "error", id: asked.id, code: "FORBIDDEN", message: "across namespaces" });
+    link.say({ type: "subscription_confirmed", id: asked.id, events: ["good"], rejected: ["*"], topics: {} });
+    await good.ready();
+    await expect(bad.ready()).rejects.toEqual(code("FORBIDDEN"));
+  });
+
+  test("an error after which nothing comes rejects every name of the message", async () => {
+    const one = client(fake.url);
+    const subs = ["a", "b"].map((name) => one.subscribe(name));
+    const link = await fake.link();
+    link.greet();
+    const asked = await link.next("subscribe");
+    link.say({ type: "error", id: asked.id, code: "INVALID_MESSAGE", message: "-" });
+    for (const sub of subs) await expect(sub.ready()).rejects.toEqual(code("INVALID_MESSAGE"));
+    expect(one.state).toBe("open");
+  });
+
   test("a subscription over a rate is asked for again", async () => {
     const one = client(fake.url);
     const sub = one.subscribe("a");

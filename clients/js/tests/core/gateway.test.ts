@@ -221,6 +221,16 @@ test("a position goes on in another client, and after the topic has begun anew i
   }
 });
 
+test("of several shards, one name that is refused refuses no other", async () => {
+  const settings = { SERVER__SHARDS: "4", EVENTS__MAX_SUBSCRIPTIONS: "2" };
+  const gateway = await start({ settings });
+  const one = client(`${gateway.url}/api/v1/ws/demo`);
+  const subs = ["a", "b", "c"].map((name) => one.subscribe(name));
+  await subs[0]!.ready();
+  await subs[1]!.ready();
+  await expect(subs[2]!.ready()).rejects.toMatchObject({ code: "SUBSCRIPTION_LIMIT", details: { limit: 2 } });
+});
+
 test("the newest events come first where they are asked for", async () => {
   const gateway = await start();
   const one = client(`${gateway.url}/api/v1/ws/demo`);
