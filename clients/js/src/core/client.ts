@@ -144,6 +144,8 @@ export function connect(url: string | URL, options: Options = {}): Client {
 
   let source: Token = options.token;
   let token: string | undefined;
+  /** Counts those who are logged in: a token that was asked for one of them is not for the next. */
+  let logins = 0;
   /** Why another token is needed. */
   let need: TokenReason | undefined = "first";
 
@@ -224,10 +226,10 @@ export function connect(url: string | URL, options: Options = {}): Client {
 
   /** Asks for a token, for the next connection or for this one. */
   async function takeToken(reason: TokenReason): Promise<void> {
-    const from = source;
-    const taken = typeof from === "function" ? await within(from({ reason })) : from;
+    const own = logins;
+    const taken = typeof source === "function" ? await within(source({ reason })) : source;
+    if (own !== logins) return;
     if (taken === null && /expired|refused/.test(reason)) throw null;
-    if (from !== source) throw new Error("another one was given meanwhile");
     token = taken || undefined;
     need = undefined;
   }
@@ -248,7 +250,8 @@ export function connect(url: string | URL, options: Options = {}): Client {
     const delay = Math.max(left / 2, left - 60_000);
     if (typeof source !== "function" || !(delay > 0) || delay > TIMER_MS_MAX) return;
     // Also when the connection is another one by then, or none: the token is for the next one.
-    renewal = setTimeout(() => renew().catch(() => (need ??= "expired")), delay);
+    const own = logins;
+    renewal = setTimeout(() => renew().catch(() => own === logins && (need ??= "expired")), delay);
   }
 
   function lost(code: number, reason: string, wanted = 0): void {
@@ -370,6 +373,8 @@ export function connect(url: string | URL, options: Options = {}): Client {
     request: (message, options) => ask("once", message, options),
     authenticate(given = source) {
       source = given;
+      logins += 1;
+      clearTimeout(renewal);
       need = "requested";
       reconnect();
     },

@@ -896,6 +896,76 @@ describe("tokens", () => {
     expect(reasons).toEqual(["first", "expired", "expired"]);
   });
 
+  /** What `token` answers with, by the reason that it was asked for. */
+  const slowTokens = () => {
+    const asked: { reason: string; answer: (token: string | null) => void; fail: (error: Error) => void }[] = [];
+    const token = ({ reason }: { reason: string }) =>
+      new Promise<string | null>((answer, fail) => asked.push({ reason, answer, fail }));
+    return { asked, token };
+  };
+
+  test("a token that was asked for before a logout is not that of the next connection", async () => {
+    const { asked, token } = slowTokens();
+    const one = client(fake.url, { token });
+    await until(() => asked.length === 1);
+    one.authenticate();
+    await until(() => asked.length === 2);
+    asked[1]!.answer("bob's");
+    const first = await fake.link();
+    expect(first.headers["sec-websocket-protocol"]).toBe("bearer,bob's");
+    asked[0]!.answer("ann's");
+    await Promise.resolve();
+    first.cut();
+    expect((await fake.link()).headers["sec-websocket-protocol"]).toBe("bearer,bob's");
+    expect(asked.map(({ reason }) => reason)).toEqual(["first", "requested"]);
+  });
+
+  test.each<["fails" | "says no" | "is slow"]>([["fails"], ["says no"], ["is slow"]])(
+    "a renewal that %s after a login changes nothing",
+    async (how) => {
+      const { asked, token } = slowTokens();
+      const one = client(fake.url, { token });
+      await until(() => asked.length === 1);
+      asked[0]!.answer("ann's");
+      const first = await fake.link();
+      const [timestamp, expires_at] = [0, 20].map((ms) => new Date(ms).toISOString());
+      first.greet({ user: "ann", timestamp, expires_at });
+      await until(() => asked.length === 2);
+      expect(asked[1]!.reason).toBe("expired");
+      one.authenticate();
+      await until(() => asked.length === 3);
+      asked[2]!.answer("bob's");
+      const second = await fake.link();
+      second.greet();
+      if (how === "fails") asked[1]!.fail(new Error("no"));
+      else asked[1]!.answer(how === "is slow" ? "ann's" : null);
+      await new Promise((done) => setImmediate(done));
+      second.cut();
+      expect((await fake.link()).headers["sec-websocket-protocol"]).toBe("bearer,bob's");
+      expect(asked).toHaveLength(3);
+    },
+  );
+
+  test("a renewal that is due after authenticate() is not made", async () => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    try {
+      const { asked, token } = slowTokens();
+      const one = client(fake.url, { token });
+      await vi.waitUntil(() => asked.length === 1);
+      asked[0]!.answer("ann's");
+      const first = await fake.link();
+      const [timestamp, expires_at] = [0, 20_000].map((ms) => new Date(ms).toISOString());
+      first.greet({ user: "ann", timestamp, expires_at });
+      await first.next("ping");
+      one.authenticate(() => (asked.push(null!), null));
+      vi.advanceTimersByTime(15_000);
+      await fake.link();
+      expect(asked).toHaveLength(2);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
   test("login and logout without a new client", async () => {
     const one = client(fake.url);
     const sub = one.subscribe("a");
