@@ -134,7 +134,7 @@ export function connect(url: string | URL, options: Options = {}): Client {
   /** The next attempt, and the renewal of the token. */
   let retry: Timer;
   let renewal: Timer;
-  /** Attempts since the last confirmation, those of them that got no connection, and broken frames in all. */
+  /** Attempts since the last confirmation, those of them that got none or no stream, and broken frames in all. */
   let attempts = 0;
   let failures = 0;
   let broken = 0;
@@ -197,16 +197,16 @@ export function connect(url: string | URL, options: Options = {}): Client {
       if (isCurrent() && need) await takeToken(need);
       if (!isCurrent()) return;
       const transport = transports[(failures >> 1) % transports.length];
-      const sse = transport === "sse" && (await import("./sse.js"));
-      if (!isCurrent()) return;
       const listener = {
         heard: () => isCurrent() && watch.hear(),
         frame: (frame: unknown) => isCurrent() && take(frame),
         end: (code: number, reason: string, hint?: number) => isCurrent() && lost(code, reason, hint),
       };
+      const sse = transport === "sse" && (await import("./sse.js").catch((cause) => listener.end(1006, `${cause}`)));
+      if (!isCurrent()) return;
       watch.hear();
       isSse = !!sse;
-      if (sse) link = sse.openSse(address, token, options, listener);
+      if (sse) link = sse.openSse(address, token, options, listener, WebSocket);
       else {
         const target = new URL(address);
         const place = topics.inboxPlace();
@@ -260,7 +260,8 @@ export function connect(url: string | URL, options: Options = {}): Client {
     const name = remedy === "token" ? "AUTHENTICATION_FAILED" : "CONNECTION_LOST";
     const error = new FanfareError(name, message, remedy, { code, reason });
     const delay = Math.max(wanted, hint, /^Too many messages/.test(reason) ? 60_000 : 0);
-    if (!isGreeted) failures += 1;
+    // Over SSE the greeting says less: streams may fail all the same.
+    if (!isGreeted || (isSse && status.state !== "open")) failures += 1;
     if (code === 1009) requests.failLargest();
     if (remedy === "token") need = code === 4002 ? "expired" : "refused";
     if (remedy === "fix" || (remedy === "token" && typeof source !== "function")) finish("ended", error);
