@@ -293,11 +293,18 @@ export function createSubscription<T>(
       if (recovered === false && (known || resumes)) {
         // A gap follows. Until then the old place holds.
         renewed.set(topic, live);
-      } else if (!known) set(topic, (isName ? last : resumes) ? start : live);
-      else if (recovered && isName && isPattern(topic)) set(topic, live);
-      else if (known !== live && !(recovered && sameEpoch(known, live))) {
-        gap(topic, null);
-        set(topic, recovered ? start : live);
+      } else if (!known) {
+        const behind = isName ? Math.max(0, Math.min(last, count)) : resumes && count;
+        set(topic, `${epoch}-${BigInt(offset) - BigInt(behind)}`);
+      } else if (recovered && isName && isPattern(topic)) set(topic, live);
+      else if (known !== live) {
+        const isSame = recovered && sameEpoch(known, live);
+        // It may begin behind where this one is, at the newest events of another one.
+        const lost = isSame ? Number(BigInt(offset) - BigInt(count) - BigInt(known.split("-")[1]!)) : null;
+        if (lost === null || lost > 0) {
+          gap(topic, lost);
+          set(topic, recovered ? start : live);
+        }
       }
     }
     change("active");

@@ -4,6 +4,12 @@ import { isInbox, isPattern } from "./pattern.js";
 import { earlier, parse } from "./place.js";
 import { INBOX, type Member, type SubscriptionOptions, createSubscription } from "./subscription.js";
 
+/**
+ * How many more than the newest events are asked for where the topic flows already: what is published before the gateway
+ * has begun it anew.
+ */
+const LAST_MARGIN = 100;
+
 export interface TopicsOptions {
   report(error: unknown): void;
   /** Why nothing comes any more. */
@@ -66,21 +72,20 @@ export function createTopics({ report, failure, ask, isOpen, opened }: TopicsOpt
     const names = [...wanted];
     if (!names.length && isOpen()) return;
     for (const name of names) asked.add(name);
-    let count = 0;
+    let recover: Frame = {};
     let refusal: FanfareError | undefined;
     const encode = () => {
-      const recover = recoverOf(names);
-      count = Object.keys(recover).length;
+      recover = recoverOf(names);
       return JSON.stringify({ type: names.length ? "subscribe" : "ping", events: names, recover });
     };
     const done = (answer: Frame) => {
-      if (names.length) confirm(names, answer, refusal);
+      if (names.length) confirm(names, recover, answer, refusal);
       opened();
       syncSoon();
     };
     const fail = (error: FanfareError) => {
       const limit = Number(error.details["limit"]);
-      if (error.code === "SUBSCRIPTION_LIMIT" && limit < count) {
+      if (error.code === "SUBSCRIPTION_LIMIT" && limit < Object.keys(recover).length) {
         recover_max = limit;
         return ask(encode, done, fail);
       }
@@ -92,14 +97,22 @@ export function createTopics({ report, failure, ask, isOpen, opened }: TopicsOpt
     ask(encode, done, fail);
   }
 
-  function confirm(names: string[], { events, topics = {} }: Frame, refusal?: FanfareError): void {
+  function confirm(names: string[], recover: Frame, { events, topics = {} }: Frame, refusal?: FanfareError): void {
     for (const name of names) {
       // It may have been given up meanwhile.
       if (!asked.has(name)) continue;
       if (events.includes(name)) confirmed.add(name);
       else reject(name, refusal ?? new FanfareError("REJECTED", `The gateway refuses ${name}`, "token"));
     }
-    for (const member of [...members]) if (confirmed.has(member.name)) member.begin(Object.entries<any>(topics));
+    const short = new Set<string>();
+    for (const member of [...members]) {
+      const { name, last, places } = member;
+      if (!confirmed.has(name)) continue;
+      // Others of its name went on from their place, which is nearer than what it wants: it has the topic begin anew.
+      if (recover[name]?.epoch && !isPattern(name) && !places.has(name) && last > (topics[name]?.count ?? 0)) short.add(name);
+      else member.begin(Object.entries<any>(topics));
+    }
+    short.forEach(forget);
   }
 
   /** It is asked for again when it is called for again, and on the next connection. */
@@ -123,8 +136,12 @@ export function createTopics({ report, failure, ask, isOpen, opened }: TopicsOpt
     }
     const entries: [string, unknown][] = [...names, ...[...places.keys()].reverse()].map((topic) => {
       const place = places.get(topic);
-      const last = Math.max(0, ...called(topic).map(({ last }) => last));
-      if (!place) return [topic, last && !isPattern(topic) && { last }];
+      const all = called(topic);
+      const last = Math.max(0, ...all.map((member) => (member.places.has(topic) ? 0 : member.last)));
+      // Those who are active have everything so far. Where a stream goes on, it gives nothing twice.
+      const mayBegin = all.every((member) => isActive(member) || !member.places.has(topic)) && !(place && isSse);
+      if (last && mayBegin && !isPattern(topic)) return [topic, { last: place ? last + LAST_MARGIN : last }];
+      if (!place) return [topic, false];
       const [epoch, offset] = parse(place) ?? [];
       // A stream's place says nothing on a WebSocket: a gap is told.
       return [topic, epoch ? { epoch, offset } : isSse && { cursor: place.slice(4) }];

@@ -1,6 +1,6 @@
 // Against a gateway that says what a real one does not.
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { type Client, FanfareError, type Frame, type Gap, type TopicEvent } from "../../src/core/index.js";
+import { type Client, FanfareError, type Frame, type Gap, type Subscription, type TopicEvent } from "../../src/core/index.js";
 import { client, errors, state, until } from "../support/client.js";
 import { FakeGateway, type Link, answer, frame } from "../support/fake.js";
 
@@ -503,6 +503,76 @@ describe("subscriptions", () => {
     for (const n of [5, 6, 7]) link.event("a", n, n);
     await until(() => got.length === 5);
     expect(got).toEqual(["first 6", "second 5", "second 6", "first 7", "second 7"]);
+  });
+
+  describe("the newest events of a topic that another one has", () => {
+    const items: string[] = [];
+    const note = (who: string, sub: Subscription) => {
+      sub.on("event", ({ data }) => items.push(`${who} ${data}`));
+      sub.on("gap", ({ lost }) => items.push(`${who} gap ${lost}`));
+      return sub;
+    };
+    beforeEach(() => void (items.length = 0));
+
+    async function flowing(): Promise<[Client, Link]> {
+      const [one, link] = await opened();
+      const first = note("first", one.subscribe("a"));
+      link.confirm(await link.next("subscribe"), { a: { epoch: 1, offset: 5 } });
+      await first.ready();
+      return [one, link];
+    }
+
+    test("come to the new one, and nothing twice to the other", async () => {
+      const [one, link] = await flowing();
+      note("second", one.subscribe("a", { last: 2 }));
+      note("third", one.subscribe("a", { last: 1 }));
+      await link.next("unsubscribe");
+      link.event("a", 6, 6);
+      const again = await link.next("subscribe");
+      expect(again.recover).toEqual({ a: { last: 102 } });
+      link.confirm(again, { a: { epoch: 1, offset: 7, recovered: true, count: 7 } });
+      for (let n = 1; n <= 8; n++) link.event("a", n, n);
+      await until(() => items.at(-1) === "third 8");
+      expect(items).toEqual(["first 6", "second 6", "first 7", "second 7", "third 7", "first 8", "second 8", "third 8"]);
+    });
+
+    test("tell the other what it misses", async () => {
+      const [one, link] = await flowing();
+      note("second", one.subscribe("a", { last: 2 }));
+      link.confirm(await link.next("subscribe"), { a: { epoch: 1, offset: 200, recovered: true, count: 102 } });
+      for (let n = 99; n <= 201; n++) link.event("a", n, n);
+      await until(() => items.at(-1) === "second 201");
+      expect(items.slice(0, 2)).toEqual(["first gap 93", "first 99"]);
+      expect(items.filter((item) => /second/.test(item))).toEqual(["second 199", "second 200", "second 201"]);
+    });
+
+    test.each([
+      [2, []],
+      [4, ["unsubscribe", "subscribe"]],
+    ])("are %i of those that the other missed meanwhile, or asked for then", async (last, then) => {
+      const [one, first] = await flowing();
+      first.cut();
+      await state(one, "waiting");
+      note("second", one.subscribe("a", { last }));
+      const link = await fake.link();
+      link.greet();
+      const asked = await link.next();
+      expect(asked.recover).toEqual({ a: { epoch: "1", offset: "5" } });
+      link.confirm(asked, { a: { epoch: 1, offset: 8, recovered: true, count: 3 } });
+      for (const n of [6, 7, 8]) link.event("a", n, n);
+      for (const type of then) {
+        const message = await link.next();
+        expect(message.type).toBe(type);
+        if (type === "unsubscribe") continue;
+        expect(message.recover).toEqual({ a: { last: last + 100 } });
+        link.confirm(message, { a: { epoch: 1, offset: 8, recovered: true, count: 8 } });
+        for (let n = 1; n <= 8; n++) link.event("a", n, n);
+      }
+      await until(() => items.at(-1) === "second 8");
+      const of = (who: string) => items.filter((item) => item.startsWith(who)).map((item) => Number(item.split(" ")[1]));
+      expect(of("first")).toEqual([6, 7, 8]);
+      expect(of("second")).toEqual([5, 6, 7, 8].slice(-last));
+    });
   });
 
   test("a gap is told before what is newer, once, and the place is then the new one", async () => {
