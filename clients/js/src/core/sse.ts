@@ -209,6 +209,7 @@ export function openSse(
           streams.get(name)?.abort();
           streams.delete(name);
         }
+        tell({ type: "unsubscribed", id });
       } else if (type === "ping") {
         if (id) return tell({ type: "pong", id });
         void ask();

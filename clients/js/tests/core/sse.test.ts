@@ -164,6 +164,19 @@ test("topics have a stream each, as many as may be", async () => {
   expect(subs[2]!.state).toBe("active");
 });
 
+test("subscriptions that come and go leave no requests behind", async () => {
+  answers = [says(stream(begin))];
+  const { one } = follow();
+  await state(one, "open");
+  for (let n = 0; n < 5000; n++) {
+    const sub = one.subscribe("a.*");
+    await Promise.resolve();
+    sub.unsubscribe();
+  }
+  answers = [ends(answer(202, '{"offset":7}'))];
+  expect(await one.publish("news", 1)).toBe(7);
+});
+
 test("it is not open before the gateway has answered", async () => {
   health = ends(answer(502, "<html>"));
   const one = client(fake.url, { transports: ["sse"] });
