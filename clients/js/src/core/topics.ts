@@ -121,8 +121,8 @@ export function createTopics({ report, failure, ask, isOpen, opened }: TopicsOpt
     for (const member of called(name)) member.change("rejected", error);
   }
 
-  /** The places to go on from, by topic, as many as the gateway takes. */
-  function recoverOf(names: string[]): Frame {
+  /** The places to go on from, by topic, so that each subscription misses the least. */
+  function placesOf(names: string[]): Map<string, string> {
     const places = new Map<string, string>();
     for (const { name, places: own, gap } of names.flatMap(called)) {
       for (const [topic, place] of own) {
@@ -134,6 +134,12 @@ export function createTopics({ report, failure, ask, isOpen, opened }: TopicsOpt
         places.set(topic, from ?? known);
       }
     }
+    return places;
+  }
+
+  /** What to recover: as many topics as the gateway takes. */
+  function recoverOf(names: string[]): Frame {
+    const places = placesOf(names);
     const entries: [string, unknown][] = [...names, ...[...places.keys()].reverse()].map((topic) => {
       const place = places.get(topic);
       const all = called(topic);
@@ -170,7 +176,7 @@ export function createTopics({ report, failure, ask, isOpen, opened }: TopicsOpt
   return {
     add: create,
     addInbox: <T>(options?: SubscriptionOptions) => create<T>(INBOX, options),
-    inboxPlace: () => called(INBOX)[0]?.places.get(INBOX),
+    inboxPlace: () => placesOf([INBOX]).get(INBOX),
     take,
     /** The connection is there. */
     greeted(overSse: boolean, user: unknown): void {

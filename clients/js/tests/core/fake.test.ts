@@ -1093,4 +1093,22 @@ describe("the inbox", () => {
     await until(() => items.length === 4);
     expect(items.slice(1)).toMatchObject([{ position: "5-1" }, { position: "5-2" }, { type: "gap" }]);
   });
+
+  test.each([
+    ["1-9", "1-4", "1-4", 0],
+    ["1-4", "1-9", "1-4", 0],
+    ["1-9", "2-4", "2-4", 0],
+    ["1-9", "other", "1-9", 1],
+  ])("two that go on from %s and %s: from %s, and gaps are %i", async (first, second, place, gaps) => {
+    const one = client(fake.url, { token: "t" });
+    const got: Gap[] = [];
+    for (const since of [first, second]) {
+      const inbox = one.inbox({ since });
+      inbox.on("event", () => {});
+      inbox.on("gap", (gap) => got.push(gap));
+    }
+    const link = await fake.link();
+    expect(link.path).toContain(`inbox_after=${place}`);
+    expect(got).toHaveLength(gaps);
+  });
 });
