@@ -24,8 +24,8 @@ export interface TopicsOptions {
 /** The client's subscriptions, and what of them the connection has. */
 export function createTopics({ report, failure, ask, isOpen, opened }: TopicsOptions) {
   const members = new Set<Member>();
-  /** Names that this connection was asked for, and those that it has confirmed. */
-  const asked = new Set<string>();
+  /** Names that this connection was asked for, with the newest request for each, and those that it has confirmed. */
+  const asked = new Map<string, unknown>();
   const confirmed = new Set<string>();
   /** Of the connection. */
   let isSse = false;
@@ -71,15 +71,17 @@ export function createTopics({ report, failure, ask, isOpen, opened }: TopicsOpt
     }
     const names = [...wanted];
     if (!names.length && isOpen()) return;
-    for (const name of names) asked.add(name);
     let recover: Frame = {};
     let refusal: FanfareError | undefined;
     const encode = () => {
       recover = recoverOf(names);
       return JSON.stringify({ type: names.length ? "subscribe" : "ping", events: names, recover });
     };
+    for (const name of names) asked.set(name, encode);
+    // Not those that were given up meanwhile, nor those that another request is to begin anew.
+    const own = () => names.filter((name) => asked.get(name) === encode);
     const done = (answer: Frame) => {
-      if (names.length) confirm(names, recover, answer, refusal);
+      if (names.length) confirm(own(), recover, answer, refusal);
       opened();
       syncSoon();
     };
@@ -91,7 +93,7 @@ export function createTopics({ report, failure, ask, isOpen, opened }: TopicsOpt
       }
       // What is about some of the names comes before or after a confirmation of the others.
       if (names.length && error.code !== "INVALID_MESSAGE") return (refusal = error);
-      for (const name of names) reject(name, error);
+      for (const name of own()) reject(name, error);
       return opened();
     };
     ask(encode, done, fail);
@@ -99,8 +101,6 @@ export function createTopics({ report, failure, ask, isOpen, opened }: TopicsOpt
 
   function confirm(names: string[], recover: Frame, { events, topics = {} }: Frame, refusal?: FanfareError): void {
     for (const name of names) {
-      // It may have been given up meanwhile.
-      if (!asked.has(name)) continue;
       if (events.includes(name)) confirmed.add(name);
       else reject(name, refusal ?? new FanfareError("REJECTED", `The gateway refuses ${name}`, "token"));
     }

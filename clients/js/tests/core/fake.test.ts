@@ -575,6 +575,24 @@ describe("subscriptions", () => {
     });
   });
 
+  test.each([
+    ["confirmed", { events: ["a"], topics: { a: { epoch: 1, offset: 5 } } }],
+    ["refused", { events: [], rejected: ["a"], topics: {} }],
+  ])("a second one that wants the newest events has them, also where the first is being %s", async (_, sent) => {
+    const [one, link] = await opened();
+    one.subscribe("a");
+    const asked = await link.next("subscribe");
+    const second = one.subscribe("a", { last: 2 });
+    const again = await link.next("subscribe");
+    expect(again.recover).toEqual({ a: { last: 2 } });
+    link.say({ type: "subscription_confirmed", id: asked.id, ...sent });
+    link.confirm(again, { a: { epoch: 1, offset: 5, recovered: true, count: 2 } });
+    for (const n of [4, 5]) link.event("a", n, n);
+    const got: unknown[] = [];
+    for await (const { data } of second) if (got.push(data) === 2) break;
+    expect(got).toEqual([4, 5]);
+  });
+
   test("a gap is told before what is newer, once, and the place is then the new one", async () => {
     const one = client(fake.url);
     const sub = one.subscribe<number>("a", { since: "1-4" });
