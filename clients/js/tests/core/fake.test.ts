@@ -390,6 +390,33 @@ describe("requests", () => {
     expect(await offset).toBe(1);
   });
 
+  test.each([
+    ["was refused for a rate", true],
+    ["was not answered", false],
+  ])("after five minutes a publication that %s is sent again: %s", async (_, isSent) => {
+    const [one, first] = await opened();
+    const published = one.publish("news", 1);
+    published.catch(() => {});
+    const asked = await first.next("publish");
+    if (isSent) first.say({ type: "error", id: asked.id, code: "BUSY", message: "-", details: { retry_after: 60 } });
+    else first.cut();
+    if (isSent) first.say({ type: "gap", event: null, lost: null });
+    await state(one, "waiting");
+    vi.spyOn(Date, "now").mockReturnValue(Date.now() + 300_000);
+    try {
+      const second = await fake.link();
+      second.greet();
+      second.say({ type: "pong", id: (await second.next("ping")).id });
+      if (!isSent) return await expect(published).rejects.toEqual(code("OUTCOME_UNKNOWN"));
+      const again = await second.next("publish");
+      expect(again.key).toBe(asked.key);
+      second.say({ type: "response", id: again.id, result: { offset: 7 } });
+      expect(await published).toBe(7);
+    } finally {
+      vi.restoreAllMocks();
+    }
+  });
+
   test("a refusal is an error with the gateway's code", async () => {
     const [one, link] = await opened();
     const offset = one.publish("orders", 1);
