@@ -171,8 +171,9 @@ export function createSubscription<T>(
   /** By topic: where it goes on behind the gap that is about to come. */
   const renewed = new Map<string, string>();
   const queue: Entry[] = [];
-  /** How many made room in the queue, before all that is in it. NaN: nobody knows. */
+  /** How many made room in the queue, before all that is in it, and where they leave topics. NaN: nobody knows. */
   let dropped = 0;
+  const passed = new Map<string, string>();
   /** What waits for an item or a state to look at. */
   let waiting: (() => void)[] = [];
   let isLooped = false;
@@ -208,6 +209,8 @@ export function createSubscription<T>(
     if (dropped !== 0) {
       const lost = dropped || null;
       dropped = 0;
+      for (const [key, place] of passed) move(delivered, key, place);
+      passed.clear();
       return { type: "gap", topic: name, lost, reason: "buffer" };
     }
     const entry = queue.shift();
@@ -239,7 +242,7 @@ export function createSubscription<T>(
     }
     // The oldest goes, and is counted in a gap before those that wait.
     const oldest = queue.shift()!;
-    settle(oldest);
+    if (oldest.key && oldest.place) move(passed, oldest.key, oldest.place);
     dropped += oldest.item.type === "gap" ? (oldest.item.lost ?? NaN) : 1;
   }
 
