@@ -5,6 +5,9 @@ import { type WebSocketConstructor, openWebSocket } from "./websocket.js";
 /** Characters of one event. What has more is taken for broken. */
 const EVENT_CHARS_MAX = 16 * 1024 * 1024;
 
+/** For how long a publication may take. */
+const PUBLISH_MS_MAX = 30_000;
+
 /** How often it is tried whether there is a WebSocket by now, and how often at most when the network or the page is back. */
 const UPGRADE_MS = 180_000;
 const UPGRADE_MS_MIN = 30_000;
@@ -24,6 +27,9 @@ export function openSse(
   const streams = new Map<string, AbortController>();
   const all = new AbortController();
   let isOpen = true;
+  /** Publications, one after the other; and those that were refused for now, with all that are behind them. */
+  let publishing = Promise.resolve();
+  let refusals = 0;
   let upgrade: Link | undefined;
   let upgraded = Date.now();
 
@@ -179,8 +185,15 @@ export function openSse(
     }
   }
 
-  async function publish({ id, event, data, key }: Frame) {
+  async function publish({ id, event, data, key }: Frame, behind: number) {
     const failed = (code: string, message: string, details = {}) => tell({ type: "error", id, code, message, details });
+    const later = (message: string, retry_after?: number) => {
+      refusals += 1;
+      failed("BUSY", message, { retry_after });
+    };
+    // It is sent again behind the one that was refused.
+    if (behind !== refusals) return void failed("BUSY", "Another one is to be first");
+    const timer = setTimeout(() => end(1006, "No answer to a publication"), PUBLISH_MS_MAX);
     try {
       const body = JSON.stringify({ topic: event, payload: data, id: key });
       const answer = await send(address("/publish"), all.signal, { method: "POST", body });
@@ -190,9 +203,11 @@ export function openSse(
       else if (status === 401 || status === 403) failed("FORBIDDEN", text);
       else if (status === 413) failed("MESSAGE_TOO_LARGE", text);
       else if (status < 500 && status !== 429) failed("INVALID_MESSAGE", text);
-      else failed("BUSY", text, { retry_after: (retryAfter(answer) ?? 1000) / 1000 });
+      else later(text, (retryAfter(answer) ?? 1000) / 1000);
     } catch (error) {
-      failed("BUSY", String(error));
+      later(String(error));
+    } finally {
+      clearTimeout(timer);
     }
   }
 
@@ -203,8 +218,10 @@ export function openSse(
       const message = JSON.parse(text);
       const { type, id, events } = message;
       if (type === "subscribe") void subscribe(message);
-      else if (type === "publish") void publish(message);
-      else if (type === "unsubscribe") {
+      else if (type === "publish") {
+        const behind = refusals;
+        publishing = publishing.then(() => publish(message, behind));
+      } else if (type === "unsubscribe") {
         for (const name of events) {
           streams.get(name)?.abort();
           streams.delete(name);

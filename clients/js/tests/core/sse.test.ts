@@ -136,6 +136,26 @@ test("publications are sent until they are accepted, with one key", async () => 
   expect(new Set(bodies.map(({ id }) => id)).size).toBe(1);
 });
 
+test("publications keep their order, also over one that is refused for now", async () => {
+  const { one } = follow();
+  answers = [says(stream(begin))];
+  await state(one, "open");
+  const bodies: unknown[] = [];
+  const waiting: Request[] = [];
+  answers = [(request) => (bodies.push(JSON.parse(request.body).payload), waiting.push(request))];
+  const offsets = Promise.all([1, 2, 3].map((n) => one.publish("news", n)));
+  const accept = async (text: string) => {
+    await until(() => waiting.length === 1);
+    waiting.shift()!.socket.end(text);
+  };
+  await accept(answer(202, '{"offset":1}'));
+  await accept(answer(503, "", { "retry-after": "0.01" }));
+  await accept(answer(202, '{"offset":2}'));
+  await accept(answer(202, '{"offset":3}'));
+  expect(await offsets).toEqual([1, 2, 3]);
+  expect(bodies).toEqual([1, 2, 2, 3]);
+});
+
 test.each([
   [401, "FORBIDDEN"],
   [403, "FORBIDDEN"],
