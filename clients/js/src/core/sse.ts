@@ -200,6 +200,8 @@ export function openSse(
       const { status } = answer;
       const text = await answer.text();
       if (status === 202) tell({ type: "response", id, result: JSON.parse(text) });
+      // With another token it is sent again.
+      else if (status === 401 && token) end(4401, text);
       else if (status === 401 || status === 403) failed("FORBIDDEN", text);
       else if (status === 413) failed("MESSAGE_TOO_LARGE", text);
       else if (status < 500 && status !== 429) failed("INVALID_MESSAGE", text);

@@ -156,6 +156,21 @@ test("publications keep their order, also over one that is refused for now", asy
   expect(bodies).toEqual([1, 2, 2, 3]);
 });
 
+test("a publication whose token has ended is sent again with another one", async () => {
+  const reasons: string[] = [];
+  const token = ({ reason }: { reason: string }) => (reasons.push(reason), `t${reasons.length}`);
+  const { one } = follow({ token });
+  answers = [says(stream(begin)), ends(answer(401, '{"detail":"expired"}')), says(stream(begin)), ends(answer(202, '{"offset":7}'))];
+  await state(one, "open");
+  expect(await one.publish("news", 1, { key: "k" })).toBe(7);
+  expect(reasons).toEqual(["first", "refused"]);
+  const posts = requests.filter(({ method }) => method === "POST");
+  expect(posts.map(({ headers, body }) => [headers["authorization"], JSON.parse(body).id])).toEqual([
+    ["Bearer t1", "k"],
+    ["Bearer t2", "k"],
+  ]);
+});
+
 test.each([
   [401, "FORBIDDEN"],
   [403, "FORBIDDEN"],
