@@ -144,9 +144,6 @@ export interface Subscription<T = unknown> extends AsyncIterable<TopicEvent<T> |
 /** Topics whose places a subscription remembers. Beyond it the one that was silent longest is forgotten. */
 const PLACES_MAX = 1000;
 
-/** Places in a pattern's `position`; the gateway takes no more. */
-const PLACES_SAVED_MAX = 50;
-
 /** What waits for a loop: an item, and where it leaves a topic. */
 interface Entry {
   item: TopicEvent<any> | Gap;
@@ -325,7 +322,7 @@ export function createSubscription<T>(
     },
     get position() {
       const own = delivered.get(name);
-      const topics = [...delivered].filter(([topic]) => topic !== name).slice(1 - PLACES_SAVED_MAX);
+      const topics = [...delivered].filter(([topic]) => topic !== name);
       return own && (isPattern(name) ? JSON.stringify(Object.fromEntries([[name, own], ...topics])) : own);
     },
     on(type, listener) {
