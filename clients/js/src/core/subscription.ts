@@ -110,7 +110,8 @@ export interface Member {
   take(event: TopicEvent<any>): void;
   /** Where a topic stands that has had no event yet. */
   place(topic: string, place: string): void;
-  gap(topic: string, lost: number | null): void;
+  /** Gives whether a confirmation has announced it. */
+  gap(topic: string, lost: number | null): boolean;
 }
 
 /**
@@ -243,13 +244,14 @@ export function createSubscription<T>(
     dropped += oldest.item.type === "gap" ? (oldest.item.lost ?? NaN) : 1;
   }
 
-  function gap(topic: string, lost: number | null): void {
+  function gap(topic: string, lost: number | null): boolean {
     const place = renewed.get(topic);
     renewed.delete(topic);
     // What is for this user alone goes on wherever it is.
     if (name === INBOX) received.clear();
     else if (place) move(received, topic, place);
     push({ item: { type: "gap", topic, lost, reason: "gateway" }, key: topic, place });
+    return !!place;
   }
 
   const why = () =>

@@ -1,6 +1,6 @@
 import { FanfareError } from "./errors.js";
 import type { Frame } from "./link.js";
-import { isInbox, isPattern } from "./pattern.js";
+import { isInbox, isPattern, matcher } from "./pattern.js";
 import { earlier, parse } from "./place.js";
 import { INBOX, type Member, type SubscriptionOptions, createSubscription } from "./subscription.js";
 
@@ -159,18 +159,26 @@ export function createTopics({ report, failure, ask, isOpen, opened }: TopicsOpt
   function take(frame: Frame): boolean {
     const { type, event: name, topic = name, data, event_id: position, publisher, timestamp, lost = null } = frame;
     if (typeof topic !== "string" || (type === "event" && !position)) return false;
-    let takers = [...members].filter((member) => member.name !== INBOX && member.covers(topic));
+    const own = [...members].filter(({ name }) => name !== INBOX);
+    let takers = own.filter((member) => member.covers(topic));
     if (!takers.length && isInbox(topic)) takers = called(INBOX);
+    let isAnnounced = false;
     for (const member of takers) {
       if (type === "event") {
         if (!/^(sse:|\d+-\d+$)/.test(position)) throw position;
         member.take({ type, topic, name, data, position, publisher, timestamp });
-      } else if (type === "gap") member.gap(topic, lost);
+      } else if (type === "gap") isAnnounced = member.gap(topic, lost) || isAnnounced;
       else if (type === "place") member.place(topic, frame["place"]);
       else if (type === "presence") member.emit("presence", { ...data, topic, seq: frame["presence_seq"] });
       else return false;
     }
-    return type === "gap" || takers.length > 0;
+    if (type !== "gap") return takers.length > 0;
+    // Of a pattern that flows: what it covers comes through it, and may be missing something.
+    if (isPattern(topic) && !isAnnounced) {
+      const covers = matcher(topic);
+      for (const member of own) if (member.name !== topic && covers(member.name)) member.gap(member.name, null);
+    }
+    return true;
   }
 
   return {

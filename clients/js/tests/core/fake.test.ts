@@ -620,6 +620,34 @@ describe("subscriptions", () => {
     expect(got).toEqual([4, 5]);
   });
 
+  test("a gap of a pattern is one of what is subscribed to by name, too", async () => {
+    const [one, link] = await opened();
+    const gaps: string[] = [];
+    for (const name of ["room.*", "room.1", "room.*:x", "rooms", "#inbox"]) {
+      const sub = one.subscribe(name);
+      sub.on("event", () => {});
+      sub.on("gap", ({ topic, lost }) => gaps.push(`${name}: ${lost} of ${topic}`));
+    }
+    link.confirm(await link.next("subscribe"));
+    link.say({ type: "gap", event: "room.*", lost: null });
+    link.say({ type: "gap", event: "rooms", lost: 1 });
+    await until(() => gaps.length === 4);
+    const all = ["room.*: null of room.*", "room.1: null of room.1", "room.*:x: null of room.*:x", "rooms: 1 of rooms"];
+    expect(gaps.splice(0)).toEqual(all);
+    // One that follows a confirmation is of the pattern's own place. Others have theirs.
+    link.cut();
+    const second = await fake.link();
+    second.greet();
+    const place = { epoch: 1, offset: 0, recovered: true, count: 0 };
+    const asked = await second.next("subscribe");
+    const places = Object.fromEntries(asked.events.map((name: string) => [name, place]));
+    second.confirm(asked, { ...places, "room.*": { epoch: 2, offset: 0, recovered: false } });
+    second.say({ type: "gap", event: "room.*", lost: null });
+    second.say({ type: "gap", event: "rooms", lost: 2 });
+    await until(() => gaps.includes("rooms: 2 of rooms"));
+    expect(gaps).toEqual(["room.*: null of room.*", "rooms: 2 of rooms"]);
+  });
+
   test("a gap is told before what is newer, once, and the place is then the new one", async () => {
     const one = client(fake.url);
     const sub = one.subscribe<number>("a", { since: "1-4" });
