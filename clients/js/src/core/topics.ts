@@ -10,6 +10,9 @@ import { INBOX, type Member, type SubscriptionOptions, createSubscription } from
  */
 const LAST_MARGIN = 100;
 
+/** Places in one message, unless there are more names or the gateway names another limit. */
+const RECOVER_MAX = 50;
+
 export interface TopicsOptions {
   report(error: unknown): void;
   /** Why nothing comes any more. */
@@ -30,8 +33,8 @@ export function createTopics({ report, failure, ask, isOpen, opened }: TopicsOpt
   /** Of the connection. */
   let isSse = false;
   let hasUser = false;
-  /** Places in one message: the gateway's `events.max_subscriptions`. */
-  let recover_max = 50;
+  /** Places in one message: the gateway's `events.max_subscriptions`, once it has named that. */
+  let recover_max: number | undefined;
 
   const called = (name: string) => [...members].filter((member) => member.name === name);
 
@@ -152,7 +155,9 @@ export function createTopics({ report, failure, ask, isOpen, opened }: TopicsOpt
       // A stream's place says nothing on a WebSocket: a gap is told.
       return [topic, epoch ? { epoch, offset } : isSse && { cursor: place.slice(4) }];
     });
-    return Object.fromEntries([...new Map(entries.filter(([, from]) => from))].slice(0, recover_max));
+    const all = [...new Map(entries.filter(([, from]) => from))];
+    // It takes as many as subscriptions, and fifty usually.
+    return Object.fromEntries(all.slice(0, recover_max ?? Math.max(RECOVER_MAX, names.length)));
   }
 
   /** Takes a frame about a topic, if it is one that a subscription is for. */

@@ -842,6 +842,15 @@ describe("subscriptions", () => {
     await Promise.all(subs.map((sub) => sub.ready()));
   });
 
+  test("each of more than fifty names goes on from its place", async () => {
+    const one = client(fake.url);
+    const subs = Array.from({ length: 60 }, (_, n) => one.subscribe(`a.${n}`, { since: "1-0" }));
+    const link = await fake.link();
+    const asked = await link.open();
+    expect(Object.keys(asked.recover)).toHaveLength(60);
+    await Promise.all(subs.map((sub) => sub.ready()));
+  });
+
   test("an error about one name comes before the confirmation of the others", async () => {
     const one = client(fake.url);
     const [good, bad] = [one.subscribe("good"), one.subscribe("*")];
