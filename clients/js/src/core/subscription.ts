@@ -55,7 +55,10 @@ export interface SubscriptionOptions {
    * first, or a gap if it is not kept.
    */
   since?: string | undefined;
-  /** Without `since`: begin with so many of the topic's newest events, or as many as it keeps. Not for patterns. */
+  /**
+   * Without `since`: begin with so many of the topic's newest events, or as many as it keeps. Not for patterns, nor
+   * over SSE for a topic that another subscription has already.
+   */
   last?: number | undefined;
   /** How many events wait for a loop over this subscription, at most (1,000). */
   buffer?: number | undefined;
