@@ -106,6 +106,8 @@ export interface Member {
   change(state: SubscriptionState, error?: FanfareError): void;
   /** Has loops and those who wait for it look again. */
   wake(): void;
+  /** Whether it is active and has what the confirmation said would come first. */
+  isCurrent(): boolean;
   /** Goes on where another one of the same name is. */
   join(other: Member): void;
   /** What a confirmation says of topics. */
@@ -178,6 +180,8 @@ export function createSubscription<T>(
   /** What waits for an item or a state to look at. */
   let waiting: (() => void)[] = [];
   let isLooped = false;
+  /** Where what was missed ends, by the newest confirmation. */
+  let begun: string | undefined;
   let state: SubscriptionState = "pending";
   let error: FanfareError | undefined;
   /** Whether it was active on an earlier connection, or goes on from a saved position. */
@@ -295,6 +299,7 @@ export function createSubscription<T>(
       const known = received.get(topic);
       const live = `${epoch}-${BigInt(offset)}`;
       const start = `${epoch}-${BigInt(offset) - BigInt(count)}`;
+      if (isName) begun = live;
       if (recovered === false && (known || resumes)) {
         // A gap follows. Until then the old place holds.
         renewed.set(topic, live);
@@ -374,6 +379,7 @@ export function createSubscription<T>(
     begin,
     gap,
     place: set,
+    isCurrent: () => state === "active" && (!begun || isPast(begun, received.get(name) ?? "")),
     join(other: Member) {
       for (const [topic, place] of other.places) set(topic, place);
       change("active");

@@ -30,6 +30,8 @@ export function createTopics({ report, failure, ask, isOpen, opened }: TopicsOpt
   /** Names that this connection was asked for, with the newest request for each, and those that it has confirmed. */
   const asked = new Map<string, unknown>();
   const confirmed = new Set<string>();
+  /** Those that are to begin with their newest events, since what others of their name missed is less than they want. */
+  const short = new Set<string>();
   /** Of the connection. */
   let isSse = false;
   let hasUser = false;
@@ -104,18 +106,17 @@ export function createTopics({ report, failure, ask, isOpen, opened }: TopicsOpt
 
   function confirm(names: string[], recover: Frame, { events, topics = {} }: Frame, refusal?: FanfareError): void {
     for (const name of names) {
+      short.delete(name);
       if (events.includes(name)) confirmed.add(name);
       else reject(name, refusal ?? new FanfareError("REJECTED", `The gateway refuses ${name}`, "token"));
     }
-    const short = new Set<string>();
     for (const member of [...members]) {
       const { name, last, places } = member;
       if (!confirmed.has(name)) continue;
-      // Others of its name went on from their place, which is nearer than what it wants: it has the topic begin anew.
       if (recover[name]?.epoch && !isPattern(name) && !places.has(name) && last > (topics[name]?.count ?? 0)) short.add(name);
       else member.begin(Object.entries<any>(topics));
     }
-    short.forEach(forget);
+    for (const name of short) if (confirmed.has(name)) forget(name);
   }
 
   /** It is asked for again when it is called for again, and on the next connection. */
@@ -147,9 +148,9 @@ export function createTopics({ report, failure, ask, isOpen, opened }: TopicsOpt
       const place = places.get(topic);
       const all = called(topic);
       const last = Math.max(0, ...all.map((member) => (member.places.has(topic) ? 0 : member.last)));
-      // Those who are active have everything so far. Where a stream goes on, it gives nothing twice.
-      const mayBegin = all.every((member) => isActive(member) || !member.places.has(topic)) && !(place && isSse);
-      if (last && mayBegin && !isPattern(topic)) return [topic, { last: place ? last + LAST_MARGIN : last }];
+      // Not while others are missing something. Where a stream goes on, it gives nothing twice.
+      const mayBegin = short.has(topic) || all.every((member) => member.isCurrent() || !member.places.has(topic));
+      if (last && mayBegin && !(place && isSse) && !isPattern(topic)) return [topic, { last: place ? last + LAST_MARGIN : last }];
       if (!place) return [topic, false];
       const [epoch, offset] = parse(place) ?? [];
       // A stream's place says nothing on a WebSocket: a gap is told.
@@ -200,6 +201,7 @@ export function createTopics({ report, failure, ask, isOpen, opened }: TopicsOpt
     lost(): void {
       asked.clear();
       confirmed.clear();
+      short.clear();
       for (const member of [...members]) member.change("pending");
     },
     wake(): void {

@@ -573,6 +573,25 @@ describe("subscriptions", () => {
       expect(items.filter((item) => /second/.test(item))).toEqual(["second 199", "second 200", "second 201"]);
     });
 
+    test("come with what the other is still missing", async () => {
+      const [one, first] = await flowing();
+      first.cut();
+      await state(one, "waiting");
+      const link = await fake.link();
+      link.greet();
+      link.confirm(await link.next("subscribe"), { a: { epoch: 1, offset: 305, recovered: true, count: 300 } });
+      link.event("a", 6, 6);
+      await until(() => items.length === 1);
+      note("second", one.subscribe("a", { last: 2 }));
+      const again = await link.next("subscribe");
+      expect(again.recover).toEqual({ a: { epoch: "1", offset: "6" } });
+      link.confirm(again, { a: { epoch: 1, offset: 305, recovered: true, count: 299 } });
+      for (let n = 7; n <= 305; n++) link.event("a", n, n);
+      await until(() => items.at(-1) === "second 305");
+      expect(items.filter((item) => /first/.test(item))).toEqual(Array.from({ length: 300 }, (_, n) => `first ${n + 6}`));
+      expect(items.filter((item) => /second/.test(item))).toEqual(["second 304", "second 305"]);
+    });
+
     test.each([
       [2, []],
       [4, ["unsubscribe", "subscribe"]],
