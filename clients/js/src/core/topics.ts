@@ -113,7 +113,8 @@ export function createTopics({ report, failure, ask, isOpen, opened }: TopicsOpt
     for (const member of [...members]) {
       const { name, last, places } = member;
       if (!confirmed.has(name)) continue;
-      if (recover[name]?.epoch && !isPattern(name) && !places.has(name) && last > (topics[name]?.count ?? 0)) short.add(name);
+      const isNew = recover[name]?.epoch && !isPattern(name) && !places.has(name);
+      if (isNew && last > (topics[name]?.count ?? 0)) short.add(name);
       else member.begin(Object.entries<any>(topics));
     }
     for (const name of short) if (confirmed.has(name)) forget(name);
