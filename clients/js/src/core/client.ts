@@ -134,7 +134,7 @@ export function connect(url: string | URL, options: Options = {}): Client {
   /** The next attempt, and the renewal of the token. */
   let retry: Timer;
   let renewal: Timer;
-  /** Attempts since the last confirmation, those of them that got no connection, and broken frames in all. */
+  /** Attempts since the last confirmation, those of them that got none or no stream, and broken frames in all. */
   let attempts = 0;
   let failures = 0;
   let broken = 0;
@@ -144,6 +144,8 @@ export function connect(url: string | URL, options: Options = {}): Client {
 
   let source: Token = options.token;
   let token: string | undefined;
+  /** Counts those who are logged in: a token that was asked for one of them is not for the next. */
+  let logins = 0;
   /** Why another token is needed. */
   let need: TokenReason | undefined = "first";
 
@@ -195,16 +197,16 @@ export function connect(url: string | URL, options: Options = {}): Client {
       if (isCurrent() && need) await takeToken(need);
       if (!isCurrent()) return;
       const transport = transports[(failures >> 1) % transports.length];
-      const sse = transport === "sse" && (await import("./sse.js"));
-      if (!isCurrent()) return;
       const listener = {
         heard: () => isCurrent() && watch.hear(),
         frame: (frame: unknown) => isCurrent() && take(frame),
         end: (code: number, reason: string, hint?: number) => isCurrent() && lost(code, reason, hint),
       };
+      const sse = transport === "sse" && (await import("./sse.js").catch((cause) => listener.end(1006, `${cause}`)));
+      if (!isCurrent()) return;
       watch.hear();
       isSse = !!sse;
-      if (sse) link = sse.openSse(address, token, options, listener);
+      if (sse) link = sse.openSse(address, token, options, listener, WebSocket);
       else {
         const target = new URL(address);
         const place = topics.inboxPlace();
@@ -224,10 +226,10 @@ export function connect(url: string | URL, options: Options = {}): Client {
 
   /** Asks for a token, for the next connection or for this one. */
   async function takeToken(reason: TokenReason): Promise<void> {
-    const from = source;
-    const taken = typeof from === "function" ? await within(from({ reason })) : from;
+    const own = logins;
+    const taken = typeof source === "function" ? await within(source({ reason })) : source;
+    if (own !== logins) return;
     if (taken === null && /expired|refused/.test(reason)) throw null;
-    if (from !== source) throw new Error("another one was given meanwhile");
     token = taken || undefined;
     need = undefined;
   }
@@ -248,7 +250,8 @@ export function connect(url: string | URL, options: Options = {}): Client {
     const delay = Math.max(left / 2, left - 60_000);
     if (typeof source !== "function" || !(delay > 0) || delay > TIMER_MS_MAX) return;
     // Also when the connection is another one by then, or none: the token is for the next one.
-    renewal = setTimeout(() => renew().catch(() => (need ??= "expired")), delay);
+    const own = logins;
+    renewal = setTimeout(() => renew().catch(() => own === logins && (need ??= "expired")), delay);
   }
 
   function lost(code: number, reason: string, wanted = 0): void {
@@ -257,7 +260,8 @@ export function connect(url: string | URL, options: Options = {}): Client {
     const name = remedy === "token" ? "AUTHENTICATION_FAILED" : "CONNECTION_LOST";
     const error = new FanfareError(name, message, remedy, { code, reason });
     const delay = Math.max(wanted, hint, /^Too many messages/.test(reason) ? 60_000 : 0);
-    if (!isGreeted) failures += 1;
+    // Over SSE the greeting says less: streams may fail all the same.
+    if (!isGreeted || (isSse && status.state !== "open")) failures += 1;
     if (code === 1009) requests.failLargest();
     if (remedy === "token") need = code === 4002 ? "expired" : "refused";
     if (remedy === "fix" || (remedy === "token" && typeof source !== "function")) finish("ended", error);
@@ -370,6 +374,8 @@ export function connect(url: string | URL, options: Options = {}): Client {
     request: (message, options) => ask("once", message, options),
     authenticate(given = source) {
       source = given;
+      logins += 1;
+      clearTimeout(renewal);
       need = "requested";
       reconnect();
     },

@@ -22,9 +22,11 @@ interface Request {
   /** Its text at the moment it is sent, without the id. */
   encode: () => string;
   done: (answer: Frame) => void;
-  fail: (error: unknown) => void;
-  /** Characters sent on this connection, and when it was sent for the first time. */
+  /** True where the answer is still to come. */
+  fail: (error: unknown) => unknown;
+  /** Characters sent on this connection, and when; when it was sent for the first time without an answer. */
   sent: number;
+  at: number;
   first: number;
 }
 
@@ -46,9 +48,8 @@ export function createRequests(send: (text: string) => void, maySend: (kind: Kin
   function flush(): void {
     for (const [id, request] of requests) {
       if (pause || request.sent || !maySend(request.kind)) continue;
-      const now = Date.now();
-      request.first ||= now;
-      if (request.kind === "keyed" && now - request.first > KEY_MS) {
+      request.at = Date.now();
+      if (request.kind === "keyed" && request.first && request.at - request.first > KEY_MS) {
         unknown(id);
         continue;
       }
@@ -60,7 +61,7 @@ export function createRequests(send: (text: string) => void, maySend: (kind: Kin
 
   /** Adds one, an object as JSON, and sends it as soon as it may be. Gives the id that it gets. */
   function add(kind: Kind, encode: Request["encode"], done: Request["done"], fail: Request["fail"]): number {
-    requests.set(++lastId, { kind, encode, done, fail, sent: 0, first: 0 });
+    requests.set(++lastId, { kind, encode, done, fail, sent: 0, at: 0, first: 0 });
     flush();
     return lastId;
   }
@@ -102,7 +103,8 @@ export function createRequests(send: (text: string) => void, maySend: (kind: Kin
           flush();
         }, delay);
       } else if (type === "error") {
-        end(id)?.fail(new FanfareError(String(code), String(message), errorRemedy(code), details));
+        const error = new FanfareError(String(code), String(message), errorRemedy(code), details);
+        if (!request?.fail(error)) requests.delete(id);
       } else end(id)?.done(frame);
       return !!request;
     },
@@ -113,7 +115,11 @@ export function createRequests(send: (text: string) => void, maySend: (kind: Kin
       pause = undefined;
       for (const [id, request] of requests) {
         if (request.kind === "link") requests.delete(id);
-        else if (request.sent && request.kind === "once") unknown(id);
+        else if (request.sent) {
+          // What was answered, be it that it is over a rate, is not published.
+          request.first ||= request.at;
+          if (request.kind === "once") unknown(id);
+        }
         request.sent = 0;
       }
     },

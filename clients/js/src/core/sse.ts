@@ -1,23 +1,37 @@
 import type { Frame, Link, Listener } from "./link.js";
 import type { Options } from "./options.js";
+import { type WebSocketConstructor, openWebSocket } from "./websocket.js";
 
 /** Characters of one event. What has more is taken for broken. */
 const EVENT_CHARS_MAX = 16 * 1024 * 1024;
 
+/** For how long a publication may take. */
+const PUBLISH_MS_MAX = 30_000;
+
+/** How often it is tried whether there is a WebSocket by now, and how often at most when the network or the page is back. */
+const UPGRADE_MS = 180_000;
+const UPGRADE_MS_MIN = 30_000;
+
 /**
  * A stream of Server-Sent Events for each topic, and publishing over HTTP, as if it were one connection that speaks the
  * events protocol. One stream for each: an event does not say its topic, and the place of a stream is that of all of
- * its topics.
+ * its topics. It ends when `WebSocket`, if it is given, makes a connection.
  */
 export function openSse(
   base: URL,
   token: string | undefined,
   { fetch: request = fetch, credentials = "same-origin", streamsMax = 5 }: Options,
   listener: Listener,
+  WebSocket?: WebSocketConstructor,
 ): Link {
   const streams = new Map<string, AbortController>();
   const all = new AbortController();
   let isOpen = true;
+  /** Publications, one after the other; and those that were refused for now, with all that are behind them. */
+  let publishing = Promise.resolve();
+  let refusals = 0;
+  let upgrade: Link | undefined;
+  let upgraded = Date.now();
 
   const tell = (frame: Frame) => isOpen && listener.frame({ timestamp: new Date().toISOString(), ...frame });
   const end = (code: number, reason: string, hint?: number) => {
@@ -27,6 +41,8 @@ export function openSse(
   };
   const close = () => {
     isOpen = false;
+    clearInterval(upgrading);
+    upgrade?.close();
     all.abort();
     for (const stream of streams.values()) stream.abort();
   };
@@ -37,10 +53,39 @@ export function openSse(
     address.search = "";
     return address;
   };
-  const ask = (address: URL, signal: AbortSignal, init: RequestInit = {}) => {
+  const send = (address: URL, signal: AbortSignal, init: RequestInit = {}) => {
     const headers = { ...(token && { Authorization: `Bearer ${token}` }), ...init.headers };
     return request(address, { ...init, headers, signal, credentials, cache: "no-store" });
   };
+
+  const refuse = (answer: Response, detail: string) =>
+    end(answer.status === 503 || answer.status === 429 ? 1013 : 1006, detail, retryAfter(answer));
+
+  /** Whether the gateway is there. Any answer below 500 says so; a page of another host sees that there is one. */
+  async function ask(): Promise<void> {
+    try {
+      const answer = await request(address("/health"), { signal: all.signal, mode: "no-cors", cache: "no-store" });
+      const text = await answer.text();
+      if (answer.status >= 500) refuse(answer, `${answer.status}: ${text.slice(0, 200)}`);
+      else listener.heard();
+    } catch (error) {
+      end(1006, String(error));
+    }
+  }
+
+  /** Tries a WebSocket beside the streams, which go on until there is one. */
+  function tryWebSocket(): void {
+    if (!WebSocket || Date.now() - upgraded < UPGRADE_MS_MIN) return;
+    upgraded = Date.now();
+    upgrade?.close();
+    const frame = (text: unknown) =>
+      /"connection_established"/.test(String(text)) && end(1006, "There is a WebSocket again");
+    try {
+      upgrade = openWebSocket(WebSocket, base.href, token, { frame, heard: ignore, end: ignore });
+    } catch {
+      // It takes no such token.
+    }
+  }
 
   async function subscribe({ id, events, recover = {} }: Frame) {
     const [accepted, rejected]: [string[], string[]] = [[], []];
@@ -73,7 +118,7 @@ export function openSse(
     if (cursor) url.searchParams.set("last_event_id", cursor);
     else if (last) url.searchParams.set("last", last);
     try {
-      const answer = await ask(url, abort.signal, { headers: { Accept: "text/event-stream" } });
+      const answer = await send(url, abort.signal, { headers: { Accept: "text/event-stream" } });
       const { status, body } = answer;
       listener.heard();
       if (status === 200 && body && /^text\/event-stream/.test(answer.headers.get("content-type") ?? "")) {
@@ -82,7 +127,7 @@ export function openSse(
       const detail = `${status}: ${(await answer.text()).slice(0, 200)}`;
       if (status === 401) end(4401, detail);
       else if ([400, 403, 404].includes(status)) streams.delete(topic);
-      else end(status === 503 || status === 429 ? 1013 : 1006, detail, retryAfter(answer));
+      else refuse(answer, detail);
     } catch (error) {
       if (!abort.signal.aborted) end(1006, String(error));
     }
@@ -140,41 +185,61 @@ export function openSse(
     }
   }
 
-  async function publish({ id, event, data, key }: Frame) {
+  async function publish({ id, event, data, key }: Frame, behind: number) {
     const failed = (code: string, message: string, details = {}) => tell({ type: "error", id, code, message, details });
+    const later = (message: string, retry_after?: number) => {
+      refusals += 1;
+      failed("BUSY", message, { retry_after });
+    };
+    // It is sent again behind the one that was refused.
+    if (behind !== refusals) return void failed("BUSY", "Another one is to be first");
+    const timer = setTimeout(() => end(1006, "No answer to a publication"), PUBLISH_MS_MAX);
     try {
       const body = JSON.stringify({ topic: event, payload: data, id: key });
-      const answer = await ask(address("/publish"), all.signal, { method: "POST", body });
+      const answer = await send(address("/publish"), all.signal, { method: "POST", body });
       const { status } = answer;
       const text = await answer.text();
       if (status === 202) tell({ type: "response", id, result: JSON.parse(text) });
+      // With another token it is sent again.
+      else if (status === 401 && token) end(4401, text);
       else if (status === 401 || status === 403) failed("FORBIDDEN", text);
       else if (status === 413) failed("MESSAGE_TOO_LARGE", text);
       else if (status < 500 && status !== 429) failed("INVALID_MESSAGE", text);
-      else failed("BUSY", text, { retry_after: (retryAfter(answer) ?? 1000) / 1000 });
+      else later(text, (retryAfter(answer) ?? 1000) / 1000);
     } catch (error) {
-      failed("BUSY", String(error));
+      later(String(error));
+    } finally {
+      clearTimeout(timer);
     }
   }
 
-  queueMicrotask(() => tell({ type: "connection_established", user: null }));
+  const upgrading = setInterval(tryWebSocket, UPGRADE_MS);
+  void ask().then(() => tell({ type: "connection_established", user: null }));
   return {
     send(text) {
       const message = JSON.parse(text);
       const { type, id, events } = message;
       if (type === "subscribe") void subscribe(message);
-      else if (type === "publish") void publish(message);
-      else if (type === "unsubscribe") {
+      else if (type === "publish") {
+        const behind = refusals;
+        publishing = publishing.then(() => publish(message, behind));
+      } else if (type === "unsubscribe") {
         for (const name of events) {
           streams.get(name)?.abort();
           streams.delete(name);
         }
-      } else if (type === "ping" && id) tell({ type: "pong", id });
-      else if (id) tell({ type: "error", id, code: "UNSUPPORTED", message: `Over SSE there is no ${type}` });
+        tell({ type: "unsubscribed", id });
+      } else if (type === "ping") {
+        if (id) return tell({ type: "pong", id });
+        void ask();
+        tryWebSocket();
+      } else if (id) tell({ type: "error", id, code: "UNSUPPORTED", message: `Over SSE there is no ${type}` });
     },
     close,
   };
 }
+
+const ignore = () => {};
 
 function retryAfter(answer: Response): number | undefined {
   return Number(answer.headers.get("retry-after")) * 1000 || undefined;

@@ -55,7 +55,10 @@ export interface SubscriptionOptions {
    * first, or a gap if it is not kept.
    */
   since?: string | undefined;
-  /** Without `since`: begin with so many of the topic's newest events, or as many as it keeps. Not for patterns. */
+  /**
+   * Without `since`: begin with so many of the topic's newest events, or as many as it keeps. Not for patterns, nor
+   * over SSE for a topic that another subscription has already.
+   */
   last?: number | undefined;
   /** How many events wait for a loop over this subscription, at most (1,000). */
   buffer?: number | undefined;
@@ -103,6 +106,8 @@ export interface Member {
   change(state: SubscriptionState, error?: FanfareError): void;
   /** Has loops and those who wait for it look again. */
   wake(): void;
+  /** Whether it is active and has what the confirmation said would come first. */
+  isCurrent(): boolean;
   /** Goes on where another one of the same name is. */
   join(other: Member): void;
   /** What a confirmation says of topics. */
@@ -110,7 +115,8 @@ export interface Member {
   take(event: TopicEvent<any>): void;
   /** Where a topic stands that has had no event yet. */
   place(topic: string, place: string): void;
-  gap(topic: string, lost: number | null): void;
+  /** Gives whether a confirmation has announced it. */
+  gap(topic: string, lost: number | null): boolean;
 }
 
 /**
@@ -144,9 +150,6 @@ export interface Subscription<T = unknown> extends AsyncIterable<TopicEvent<T> |
 /** Topics whose places a subscription remembers. Beyond it the one that was silent longest is forgotten. */
 const PLACES_MAX = 1000;
 
-/** Places in a pattern's `position`; the gateway takes no more. */
-const PLACES_SAVED_MAX = 50;
-
 /** What waits for a loop: an item, and where it leaves a topic. */
 interface Entry {
   item: TopicEvent<any> | Gap;
@@ -171,11 +174,14 @@ export function createSubscription<T>(
   /** By topic: where it goes on behind the gap that is about to come. */
   const renewed = new Map<string, string>();
   const queue: Entry[] = [];
-  /** How many made room in the queue, before all that is in it. NaN: nobody knows. */
+  /** How many made room in the queue, before all that is in it, and where they leave topics. NaN: nobody knows. */
   let dropped = 0;
+  const passed = new Map<string, string>();
   /** What waits for an item or a state to look at. */
   let waiting: (() => void)[] = [];
   let isLooped = false;
+  /** Where what was missed ends, by the newest confirmation. */
+  let begun: string | undefined;
   let state: SubscriptionState = "pending";
   let error: FanfareError | undefined;
   /** Whether it was active on an earlier connection, or goes on from a saved position. */
@@ -208,6 +214,8 @@ export function createSubscription<T>(
     if (dropped !== 0) {
       const lost = dropped || null;
       dropped = 0;
+      for (const [key, place] of passed) move(delivered, key, place);
+      passed.clear();
       return { type: "gap", topic: name, lost, reason: "buffer" };
     }
     const entry = queue.shift();
@@ -239,17 +247,18 @@ export function createSubscription<T>(
     }
     // The oldest goes, and is counted in a gap before those that wait.
     const oldest = queue.shift()!;
-    settle(oldest);
+    if (oldest.key && oldest.place) move(passed, oldest.key, oldest.place);
     dropped += oldest.item.type === "gap" ? (oldest.item.lost ?? NaN) : 1;
   }
 
-  function gap(topic: string, lost: number | null): void {
+  function gap(topic: string, lost: number | null): boolean {
     const place = renewed.get(topic);
     renewed.delete(topic);
     // What is for this user alone goes on wherever it is.
     if (name === INBOX) received.clear();
     else if (place) move(received, topic, place);
     push({ item: { type: "gap", topic, lost, reason: "gateway" }, key: topic, place });
+    return !!place;
   }
 
   const why = () =>
@@ -290,14 +299,22 @@ export function createSubscription<T>(
       const known = received.get(topic);
       const live = `${epoch}-${BigInt(offset)}`;
       const start = `${epoch}-${BigInt(offset) - BigInt(count)}`;
+      if (isName) begun = live;
       if (recovered === false && (known || resumes)) {
         // A gap follows. Until then the old place holds.
         renewed.set(topic, live);
-      } else if (!known) set(topic, (isName ? last : resumes) ? start : live);
-      else if (recovered && isName && isPattern(topic)) set(topic, live);
-      else if (known !== live && !(recovered && sameEpoch(known, live))) {
-        gap(topic, null);
-        set(topic, recovered ? start : live);
+      } else if (!known) {
+        const behind = isName ? Math.max(0, Math.min(last, count)) : resumes && count;
+        set(topic, `${epoch}-${BigInt(offset) - BigInt(behind)}`);
+      } else if (recovered && isName && isPattern(topic)) set(topic, live);
+      else if (known !== live) {
+        const isSame = recovered && sameEpoch(known, live);
+        // It may begin behind where this one is, at the newest events of another one.
+        const lost = isSame ? Number(BigInt(offset) - BigInt(count) - BigInt(known.split("-")[1]!)) : null;
+        if (lost === null || lost > 0) {
+          gap(topic, lost);
+          set(topic, recovered ? start : live);
+        }
       }
     }
     change("active");
@@ -315,7 +332,7 @@ export function createSubscription<T>(
     },
     get position() {
       const own = delivered.get(name);
-      const topics = [...delivered].filter(([topic]) => topic !== name).slice(1 - PLACES_SAVED_MAX);
+      const topics = [...delivered].filter(([topic]) => topic !== name);
       return own && (isPattern(name) ? JSON.stringify(Object.fromEntries([[name, own], ...topics])) : own);
     },
     on(type, listener) {
@@ -362,6 +379,7 @@ export function createSubscription<T>(
     begin,
     gap,
     place: set,
+    isCurrent: () => state === "active" && (!begun || isPast(begun, received.get(name) ?? "")),
     join(other: Member) {
       for (const [topic, place] of other.places) set(topic, place);
       change("active");

@@ -1,15 +1,24 @@
 import { FanfareError } from "./errors.js";
 import type { Frame } from "./link.js";
-import { isInbox, isPattern } from "./pattern.js";
+import { isInbox, isPattern, matcher } from "./pattern.js";
 import { earlier, parse } from "./place.js";
 import { INBOX, type Member, type SubscriptionOptions, createSubscription } from "./subscription.js";
+
+/**
+ * How many more than the newest events are asked for where the topic flows already: what is published before the gateway
+ * has begun it anew.
+ */
+const LAST_MARGIN = 100;
+
+/** Places in one message, unless there are more names or the gateway names another limit. */
+const RECOVER_MAX = 50;
 
 export interface TopicsOptions {
   report(error: unknown): void;
   /** Why nothing comes any more. */
   failure(): FanfareError | undefined;
   /** Asks on this connection: a message, made when it is sent. */
-  ask(encode: () => string, done: (answer: Frame) => void, fail: (error: any) => void): void;
+  ask(encode: () => string, done: (answer: Frame) => void, fail: (error: any) => unknown): void;
   isOpen(): boolean;
   /** The first confirmation has come: the connection is good. */
   opened(): void;
@@ -18,14 +27,16 @@ export interface TopicsOptions {
 /** The client's subscriptions, and what of them the connection has. */
 export function createTopics({ report, failure, ask, isOpen, opened }: TopicsOptions) {
   const members = new Set<Member>();
-  /** Names that this connection was asked for, and those that it has confirmed. */
-  const asked = new Set<string>();
+  /** Names that this connection was asked for, with the newest request for each, and those that it has confirmed. */
+  const asked = new Map<string, unknown>();
   const confirmed = new Set<string>();
+  /** Those that are to begin with their newest events, since what others of their name missed is less than they want. */
+  const short = new Set<string>();
   /** Of the connection. */
   let isSse = false;
   let hasUser = false;
-  /** Places in one message: the gateway's `events.max_subscriptions`. */
-  let recover_max = 50;
+  /** Places in one message: the gateway's `events.max_subscriptions`, once it has named that. */
+  let recover_max: number | undefined;
 
   const called = (name: string) => [...members].filter((member) => member.name === name);
 
@@ -65,38 +76,48 @@ export function createTopics({ report, failure, ask, isOpen, opened }: TopicsOpt
     }
     const names = [...wanted];
     if (!names.length && isOpen()) return;
-    for (const name of names) asked.add(name);
-    let count = 0;
+    let recover: Frame = {};
+    let refusal: FanfareError | undefined;
     const encode = () => {
-      const recover = recoverOf(names);
-      count = Object.keys(recover).length;
+      recover = recoverOf(names);
       return JSON.stringify({ type: names.length ? "subscribe" : "ping", events: names, recover });
     };
+    for (const name of names) asked.set(name, encode);
+    // Not those that were given up meanwhile, nor those that another request is to begin anew.
+    const own = () => names.filter((name) => asked.get(name) === encode);
     const done = (answer: Frame) => {
-      if (names.length) confirm(names, answer);
+      if (names.length) confirm(own(), recover, answer, refusal);
       opened();
       syncSoon();
     };
     const fail = (error: FanfareError) => {
       const limit = Number(error.details["limit"]);
-      if (error.code === "SUBSCRIPTION_LIMIT" && limit < count) {
+      if (error.code === "SUBSCRIPTION_LIMIT" && limit < Object.keys(recover).length) {
         recover_max = limit;
         return ask(encode, done, fail);
       }
-      for (const name of names) reject(name, error);
-      opened();
+      // What is about some of the names comes before or after a confirmation of the others.
+      if (names.length && error.code !== "INVALID_MESSAGE") return (refusal = error);
+      for (const name of own()) reject(name, error);
+      return opened();
     };
     ask(encode, done, fail);
   }
 
-  function confirm(names: string[], { events, topics = {} }: Frame): void {
+  function confirm(names: string[], recover: Frame, { events, topics = {} }: Frame, refusal?: FanfareError): void {
     for (const name of names) {
-      // It may have been given up meanwhile.
-      if (!asked.has(name)) continue;
+      short.delete(name);
       if (events.includes(name)) confirmed.add(name);
-      else reject(name, new FanfareError("REJECTED", `The gateway refuses ${name}`, "token"));
+      else reject(name, refusal ?? new FanfareError("REJECTED", `The gateway refuses ${name}`, "token"));
     }
-    for (const member of [...members]) if (confirmed.has(member.name)) member.begin(Object.entries<any>(topics));
+    for (const member of [...members]) {
+      const { name, last, places } = member;
+      if (!confirmed.has(name)) continue;
+      const isNew = recover[name]?.epoch && !isPattern(name) && !places.has(name);
+      if (isNew && last > (topics[name]?.count ?? 0)) short.add(name);
+      else member.begin(Object.entries<any>(topics));
+    }
+    for (const name of short) if (confirmed.has(name)) forget(name);
   }
 
   /** It is asked for again when it is called for again, and on the next connection. */
@@ -105,8 +126,8 @@ export function createTopics({ report, failure, ask, isOpen, opened }: TopicsOpt
     for (const member of called(name)) member.change("rejected", error);
   }
 
-  /** The places to go on from, by topic, as many as the gateway takes. */
-  function recoverOf(names: string[]): Frame {
+  /** The places to go on from, by topic, so that each subscription misses the least. */
+  function placesOf(names: string[]): Map<string, string> {
     const places = new Map<string, string>();
     for (const { name, places: own, gap } of names.flatMap(called)) {
       for (const [topic, place] of own) {
@@ -118,39 +139,59 @@ export function createTopics({ report, failure, ask, isOpen, opened }: TopicsOpt
         places.set(topic, from ?? known);
       }
     }
+    return places;
+  }
+
+  /** What to recover: as many topics as the gateway takes. */
+  function recoverOf(names: string[]): Frame {
+    const places = placesOf(names);
     const entries: [string, unknown][] = [...names, ...[...places.keys()].reverse()].map((topic) => {
       const place = places.get(topic);
-      const last = Math.max(0, ...called(topic).map(({ last }) => last));
-      if (!place) return [topic, last && !isPattern(topic) && { last }];
+      const all = called(topic);
+      const last = Math.max(0, ...all.map((member) => (member.places.has(topic) ? 0 : member.last)));
+      // Not while others are missing something. Where a stream goes on, it gives nothing twice.
+      const mayBegin = short.has(topic) || all.every((member) => member.isCurrent() || !member.places.has(topic));
+      if (last && mayBegin && !(place && isSse) && !isPattern(topic)) return [topic, { last: place ? last + LAST_MARGIN : last }];
+      if (!place) return [topic, false];
       const [epoch, offset] = parse(place) ?? [];
       // A stream's place says nothing on a WebSocket: a gap is told.
       return [topic, epoch ? { epoch, offset } : isSse && { cursor: place.slice(4) }];
     });
-    return Object.fromEntries([...new Map(entries.filter(([, from]) => from))].slice(0, recover_max));
+    const all = [...new Map(entries.filter(([, from]) => from))];
+    // It takes as many as subscriptions, and fifty usually.
+    return Object.fromEntries(all.slice(0, recover_max ?? Math.max(RECOVER_MAX, names.length)));
   }
 
   /** Takes a frame about a topic, if it is one that a subscription is for. */
   function take(frame: Frame): boolean {
     const { type, event: name, topic = name, data, event_id: position, publisher, timestamp, lost = null } = frame;
     if (typeof topic !== "string" || (type === "event" && !position)) return false;
-    let takers = [...members].filter((member) => member.name !== INBOX && member.covers(topic));
+    const own = [...members].filter(({ name }) => name !== INBOX);
+    let takers = own.filter((member) => member.covers(topic));
     if (!takers.length && isInbox(topic)) takers = called(INBOX);
+    let isAnnounced = false;
     for (const member of takers) {
       if (type === "event") {
         if (!/^(sse:|\d+-\d+$)/.test(position)) throw position;
         member.take({ type, topic, name, data, position, publisher, timestamp });
-      } else if (type === "gap") member.gap(topic, lost);
+      } else if (type === "gap") isAnnounced = member.gap(topic, lost) || isAnnounced;
       else if (type === "place") member.place(topic, frame["place"]);
       else if (type === "presence") member.emit("presence", { ...data, topic, seq: frame["presence_seq"] });
       else return false;
     }
-    return type === "gap" || takers.length > 0;
+    if (type !== "gap") return takers.length > 0;
+    // Of a pattern that flows: what it covers comes through it, and may be missing something.
+    if (isPattern(topic) && !isAnnounced) {
+      const covers = matcher(topic);
+      for (const member of own) if (member.name !== topic && covers(member.name)) member.gap(member.name, null);
+    }
+    return true;
   }
 
   return {
     add: create,
     addInbox: <T>(options?: SubscriptionOptions) => create<T>(INBOX, options),
-    inboxPlace: () => called(INBOX)[0]?.places.get(INBOX),
+    inboxPlace: () => placesOf([INBOX]).get(INBOX),
     take,
     /** The connection is there. */
     greeted(overSse: boolean, user: unknown): void {
@@ -161,6 +202,7 @@ export function createTopics({ report, failure, ask, isOpen, opened }: TopicsOpt
     lost(): void {
       asked.clear();
       confirmed.clear();
+      short.clear();
       for (const member of [...members]) member.change("pending");
     },
     wake(): void {

@@ -42,12 +42,12 @@ export function FanfareProvider(props: FanfareProviderProps): ReactNode {
     [client, String(url)],
   );
   useEarlyEffect(() => {
+    if (!client) start(connection);
+  }, [connection]);
+  // Of a page that shows a Suspense fallback again this effect stays, and so does the connection.
+  useEffect(() => {
     if (client) return undefined;
-    clearTimeout(connection.closing);
-    if (!connection.isStarted) {
-      connection.isStarted = true;
-      connection.client.reconnect();
-    }
+    start(connection);
     return () => {
       // StrictMode mounts again at once: the connection stays.
       connection.closing = setTimeout(() => {
@@ -57,6 +57,13 @@ export function FanfareProvider(props: FanfareProviderProps): ReactNode {
     };
   }, [connection]);
   return createElement(Context.Provider, { value: connection }, children);
+}
+
+function start(connection: Connection): void {
+  clearTimeout(connection.closing);
+  if (connection.isStarted) return;
+  connection.isStarted = true;
+  connection.client.reconnect();
 }
 
 /** A client that does nothing yet. On a server, which has no page and may have no `WebSocket`, it never does. */

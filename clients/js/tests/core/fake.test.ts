@@ -1,6 +1,6 @@
 // Against a gateway that says what a real one does not.
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { type Client, FanfareError, type Frame, type Gap, type TopicEvent } from "../../src/core/index.js";
+import { type Client, FanfareError, type Frame, type Gap, type Subscription, type TopicEvent } from "../../src/core/index.js";
 import { client, errors, state, until } from "../support/client.js";
 import { FakeGateway, type Link, answer, frame } from "../support/fake.js";
 
@@ -390,6 +390,33 @@ describe("requests", () => {
     expect(await offset).toBe(1);
   });
 
+  test.each([
+    ["was refused for a rate", true],
+    ["was not answered", false],
+  ])("after five minutes a publication that %s is sent again: %s", async (_, isSent) => {
+    const [one, first] = await opened();
+    const published = one.publish("news", 1);
+    published.catch(() => {});
+    const asked = await first.next("publish");
+    if (isSent) first.say({ type: "error", id: asked.id, code: "BUSY", message: "-", details: { retry_after: 60 } });
+    else first.cut();
+    if (isSent) first.say({ type: "gap", event: null, lost: null });
+    await state(one, "waiting");
+    vi.spyOn(Date, "now").mockReturnValue(Date.now() + 300_000);
+    try {
+      const second = await fake.link();
+      second.greet();
+      second.say({ type: "pong", id: (await second.next("ping")).id });
+      if (!isSent) return await expect(published).rejects.toEqual(code("OUTCOME_UNKNOWN"));
+      const again = await second.next("publish");
+      expect(again.key).toBe(asked.key);
+      second.say({ type: "response", id: again.id, result: { offset: 7 } });
+      expect(await published).toBe(7);
+    } finally {
+      vi.restoreAllMocks();
+    }
+  });
+
   test("a refusal is an error with the gateway's code", async () => {
     const [one, link] = await opened();
     const offset = one.publish("orders", 1);
@@ -505,6 +532,141 @@ describe("subscriptions", () => {
     expect(got).toEqual(["first 6", "second 5", "second 6", "first 7", "second 7"]);
   });
 
+  describe("the newest events of a topic that another one has", () => {
+    const items: string[] = [];
+    const note = (who: string, sub: Subscription) => {
+      sub.on("event", ({ data }) => items.push(`${who} ${data}`));
+      sub.on("gap", ({ lost }) => items.push(`${who} gap ${lost}`));
+      return sub;
+    };
+    beforeEach(() => void (items.length = 0));
+
+    async function flowing(): Promise<[Client, Link]> {
+      const [one, link] = await opened();
+      const first = note("first", one.subscribe("a"));
+      link.confirm(await link.next("subscribe"), { a: { epoch: 1, offset: 5 } });
+      await first.ready();
+      return [one, link];
+    }
+
+    test("come to the new one, and nothing twice to the other", async () => {
+      const [one, link] = await flowing();
+      note("second", one.subscribe("a", { last: 2 }));
+      note("third", one.subscribe("a", { last: 1 }));
+      await link.next("unsubscribe");
+      link.event("a", 6, 6);
+      const again = await link.next("subscribe");
+      expect(again.recover).toEqual({ a: { last: 102 } });
+      link.confirm(again, { a: { epoch: 1, offset: 7, recovered: true, count: 7 } });
+      for (let n = 1; n <= 8; n++) link.event("a", n, n);
+      await until(() => items.at(-1) === "third 8");
+      expect(items).toEqual(["first 6", "second 6", "first 7", "second 7", "third 7", "first 8", "second 8", "third 8"]);
+    });
+
+    test("tell the other what it misses", async () => {
+      const [one, link] = await flowing();
+      note("second", one.subscribe("a", { last: 2 }));
+      link.confirm(await link.next("subscribe"), { a: { epoch: 1, offset: 200, recovered: true, count: 102 } });
+      for (let n = 99; n <= 201; n++) link.event("a", n, n);
+      await until(() => items.at(-1) === "second 201");
+      expect(items.slice(0, 2)).toEqual(["first gap 93", "first 99"]);
+      expect(items.filter((item) => /second/.test(item))).toEqual(["second 199", "second 200", "second 201"]);
+    });
+
+    test("come with what the other is still missing", async () => {
+      const [one, first] = await flowing();
+      first.cut();
+      await state(one, "waiting");
+      const link = await fake.link();
+      link.greet();
+      link.confirm(await link.next("subscribe"), { a: { epoch: 1, offset: 305, recovered: true, count: 300 } });
+      link.event("a", 6, 6);
+      await until(() => items.length === 1);
+      note("second", one.subscribe("a", { last: 2 }));
+      const again = await link.next("subscribe");
+      expect(again.recover).toEqual({ a: { epoch: "1", offset: "6" } });
+      link.confirm(again, { a: { epoch: 1, offset: 305, recovered: true, count: 299 } });
+      for (let n = 7; n <= 305; n++) link.event("a", n, n);
+      await until(() => items.at(-1) === "second 305");
+      expect(items.filter((item) => /first/.test(item))).toEqual(Array.from({ length: 300 }, (_, n) => `first ${n + 6}`));
+      expect(items.filter((item) => /second/.test(item))).toEqual(["second 304", "second 305"]);
+    });
+
+    test.each([
+      [2, []],
+      [4, ["unsubscribe", "subscribe"]],
+    ])("are %i of those that the other missed meanwhile, or asked for then", async (last, then) => {
+      const [one, first] = await flowing();
+      first.cut();
+      await state(one, "waiting");
+      note("second", one.subscribe("a", { last }));
+      const link = await fake.link();
+      link.greet();
+      const asked = await link.next();
+      expect(asked.recover).toEqual({ a: { epoch: "1", offset: "5" } });
+      link.confirm(asked, { a: { epoch: 1, offset: 8, recovered: true, count: 3 } });
+      for (const n of [6, 7, 8]) link.event("a", n, n);
+      for (const type of then) {
+        const message = await link.next();
+        expect(message.type).toBe(type);
+        if (type === "unsubscribe") continue;
+        expect(message.recover).toEqual({ a: { last: last + 100 } });
+        link.confirm(message, { a: { epoch: 1, offset: 8, recovered: true, count: 8 } });
+        for (let n = 1; n <= 8; n++) link.event("a", n, n);
+      }
+      await until(() => items.at(-1) === "second 8");
+      const of = (who: string) => items.filter((item) => item.startsWith(who)).map((item) => Number(item.split(" ")[1]));
+      expect(of("first")).toEqual([6, 7, 8]);
+      expect(of("second")).toEqual([5, 6, 7, 8].slice(-last));
+    });
+  });
+
+  test.each([
+    ["confirmed", { events: ["a"], topics: { a: { epoch: 1, offset: 5 } } }],
+    ["refused", { events: [], rejected: ["a"], topics: {} }],
+  ])("a second one that wants the newest events has them, also where the first is being %s", async (_, sent) => {
+    const [one, link] = await opened();
+    one.subscribe("a");
+    const asked = await link.next("subscribe");
+    const second = one.subscribe("a", { last: 2 });
+    const again = await link.next("subscribe");
+    expect(again.recover).toEqual({ a: { last: 2 } });
+    link.say({ type: "subscription_confirmed", id: asked.id, ...sent });
+    link.confirm(again, { a: { epoch: 1, offset: 5, recovered: true, count: 2 } });
+    for (const n of [4, 5]) link.event("a", n, n);
+    const got: unknown[] = [];
+    for await (const { data } of second) if (got.push(data) === 2) break;
+    expect(got).toEqual([4, 5]);
+  });
+
+  test("a gap of a pattern is one of what is subscribed to by name, too", async () => {
+    const [one, link] = await opened();
+    const gaps: string[] = [];
+    for (const name of ["room.*", "room.1", "room.*:x", "rooms", "#inbox"]) {
+      const sub = one.subscribe(name);
+      sub.on("event", () => {});
+      sub.on("gap", ({ topic, lost }) => gaps.push(`${name}: ${lost} of ${topic}`));
+    }
+    link.confirm(await link.next("subscribe"));
+    link.say({ type: "gap", event: "room.*", lost: null });
+    link.say({ type: "gap", event: "rooms", lost: 1 });
+    await until(() => gaps.length === 4);
+    const all = ["room.*: null of room.*", "room.1: null of room.1", "room.*:x: null of room.*:x", "rooms: 1 of rooms"];
+    expect(gaps.splice(0)).toEqual(all);
+    // One that follows a confirmation is of the pattern's own place. Others have theirs.
+    link.cut();
+    const second = await fake.link();
+    second.greet();
+    const place = { epoch: 1, offset: 0, recovered: true, count: 0 };
+    const asked = await second.next("subscribe");
+    const places = Object.fromEntries(asked.events.map((name: string) => [name, place]));
+    second.confirm(asked, { ...places, "room.*": { epoch: 2, offset: 0, recovered: false } });
+    second.say({ type: "gap", event: "room.*", lost: null });
+    second.say({ type: "gap", event: "rooms", lost: 2 });
+    await until(() => gaps.includes("rooms: 2 of rooms"));
+    expect(gaps).toEqual(["room.*: null of room.*", "rooms: 2 of rooms"]);
+  });
+
   test("a gap is told before what is newer, once, and the place is then the new one", async () => {
     const one = client(fake.url);
     const sub = one.subscribe<number>("a", { since: "1-4" });
@@ -605,7 +767,6 @@ describe("subscriptions", () => {
     let count = 0;
     sub.on("event", () => (count += 1));
     await until(() => count === 60);
-    expect(Object.keys(JSON.parse(sub.position!))).toHaveLength(50);
     first.cut();
     const second = await fake.link();
     second.greet();
@@ -613,6 +774,31 @@ describe("subscriptions", () => {
     expect(Object.keys(recover)).toHaveLength(50);
     expect(recover).toMatchObject({ "a.*": {}, "a.59": {}, "a.11": {} });
     expect(recover).not.toHaveProperty(["a.10"]);
+  });
+
+  test("a pattern's saved position repeats nothing of topics that are not named", async () => {
+    const [one, link] = await opened();
+    const topics = Array.from({ length: 60 }, (_, n) => `a.${n}`);
+    const since = JSON.stringify({ "a.*": "7-100", ...Object.fromEntries(topics.map((topic) => [topic, "1-4"])) });
+    const sub = one.subscribe("a.*", { since });
+    const got: string[] = [];
+    sub.on("event", ({ topic, data }) => got.push(`${topic} ${data}`));
+    const asked = await link.next("subscribe");
+    // Nothing is known of a.0 but what the pattern's own place brings back.
+    const place = { epoch: 1, offset: 5, recovered: true };
+    link.confirm(asked, {
+      "a.*": { epoch: 7, offset: 200, recovered: true, count: 0 },
+      "a.0": { ...place, count: 3 },
+      "a.59": { ...place, count: 1 },
+    });
+    for (const offset of [3, 4, 5]) link.event("a.0", offset, offset);
+    link.event("a.59", 5, 5);
+    await until(() => got.includes("a.59 5"));
+    expect(got).toEqual(["a.0 5", "a.59 5"]);
+    // What is saved then has them all.
+    const places = JSON.parse(sub.position!);
+    expect(Object.keys(places)).toHaveLength(61);
+    expect(places).toMatchObject({ "a.*": "7-200", "a.0": "1-5", "a.1": "1-4", "a.59": "1-5" });
   });
 
   test("topics beyond a thousand are forgotten, and that is told", async () => {
@@ -675,6 +861,38 @@ describe("subscriptions", () => {
     await Promise.all(subs.map((sub) => sub.ready()));
   });
 
+  test("each of more than fifty names goes on from its place", async () => {
+    const one = client(fake.url);
+    const subs = Array.from({ length: 60 }, (_, n) => one.subscribe(`a.${n}`, { since: "1-0" }));
+    const link = await fake.link();
+    const asked = await link.open();
+    expect(Object.keys(asked.recover)).toHaveLength(60);
+    await Promise.all(subs.map((sub) => sub.ready()));
+  });
+
+  test("an error about one name comes before the confirmation of the others", async () => {
+    const one = client(fake.url);
+    const [good, bad] = [one.subscribe("good"), one.subscribe("*")];
+    const link = await fake.link();
+    link.greet();
+    const asked = await link.next("subscribe");
+    link.say({ type: "error", id: asked.id, code: "FORBIDDEN", message: "across namespaces" });
+    link.say({ type: "subscription_confirmed", id: asked.id, events: ["good"], rejected: ["*"], topics: {} });
+    await good.ready();
+    await expect(bad.ready()).rejects.toEqual(code("FORBIDDEN"));
+  });
+
+  test("an error after which nothing comes rejects every name of the message", async () => {
+    const one = client(fake.url);
+    const subs = ["a", "b"].map((name) => one.subscribe(name));
+    const link = await fake.link();
+    link.greet();
+    const asked = await link.next("subscribe");
+    link.say({ type: "error", id: asked.id, code: "INVALID_MESSAGE", message: "-" });
+    for (const sub of subs) await expect(sub.ready()).rejects.toEqual(code("INVALID_MESSAGE"));
+    expect(one.state).toBe("open");
+  });
+
   test("a subscription over a rate is asked for again", async () => {
     const one = client(fake.url);
     const sub = one.subscribe("a");
@@ -696,9 +914,10 @@ describe("subscriptions", () => {
     for (let n = 1; n <= 8; n++) link.event("a", n, n);
     link.say({ type: "broadcast" });
     await new Promise<void>((done) => one.on("message", () => done()));
+    expect(sub.position).toBe("1-0");
+    const items = [(await loop.next()).value];
     expect(sub.position).toBe("1-5");
-    const items = [];
-    for (let n = 0; n < 4; n++) items.push((await loop.next()).value);
+    for (let n = 0; n < 3; n++) items.push((await loop.next()).value);
     expect(items).toMatchObject([{ type: "gap", lost: 5, reason: "buffer" }, { data: 6 }, { data: 7 }, { data: 8 }]);
     expect(sub.position).toBe("1-8");
   });
@@ -873,6 +1092,76 @@ describe("tokens", () => {
     expect(reasons).toEqual(["first", "expired", "expired"]);
   });
 
+  /** What `token` answers with, by the reason that it was asked for. */
+  const slowTokens = () => {
+    const asked: { reason: string; answer: (token: string | null) => void; fail: (error: Error) => void }[] = [];
+    const token = ({ reason }: { reason: string }) =>
+      new Promise<string | null>((answer, fail) => asked.push({ reason, answer, fail }));
+    return { asked, token };
+  };
+
+  test("a token that was asked for before a logout is not that of the next connection", async () => {
+    const { asked, token } = slowTokens();
+    const one = client(fake.url, { token });
+    await until(() => asked.length === 1);
+    one.authenticate();
+    await until(() => asked.length === 2);
+    asked[1]!.answer("bob's");
+    const first = await fake.link();
+    expect(first.headers["sec-websocket-protocol"]).toBe("bearer,bob's");
+    asked[0]!.answer("ann's");
+    await Promise.resolve();
+    first.cut();
+    expect((await fake.link()).headers["sec-websocket-protocol"]).toBe("bearer,bob's");
+    expect(asked.map(({ reason }) => reason)).toEqual(["first", "requested"]);
+  });
+
+  test.each<["fails" | "says no" | "is slow"]>([["fails"], ["says no"], ["is slow"]])(
+    "a renewal that %s after a login changes nothing",
+    async (how) => {
+      const { asked, token } = slowTokens();
+      const one = client(fake.url, { token });
+      await until(() => asked.length === 1);
+      asked[0]!.answer("ann's");
+      const first = await fake.link();
+      const [timestamp, expires_at] = [0, 20].map((ms) => new Date(ms).toISOString());
+      first.greet({ user: "ann", timestamp, expires_at });
+      await until(() => asked.length === 2);
+      expect(asked[1]!.reason).toBe("expired");
+      one.authenticate();
+      await until(() => asked.length === 3);
+      asked[2]!.answer("bob's");
+      const second = await fake.link();
+      second.greet();
+      if (how === "fails") asked[1]!.fail(new Error("no"));
+      else asked[1]!.answer(how === "is slow" ? "ann's" : null);
+      await new Promise((done) => setImmediate(done));
+      second.cut();
+      expect((await fake.link()).headers["sec-websocket-protocol"]).toBe("bearer,bob's");
+      expect(asked).toHaveLength(3);
+    },
+  );
+
+  test("a renewal that is due after authenticate() is not made", async () => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    try {
+      const { asked, token } = slowTokens();
+      const one = client(fake.url, { token });
+      await vi.waitUntil(() => asked.length === 1);
+      asked[0]!.answer("ann's");
+      const first = await fake.link();
+      const [timestamp, expires_at] = [0, 20_000].map((ms) => new Date(ms).toISOString());
+      first.greet({ user: "ann", timestamp, expires_at });
+      await first.next("ping");
+      one.authenticate(() => (asked.push(null!), null));
+      vi.advanceTimersByTime(15_000);
+      await fake.link();
+      expect(asked).toHaveLength(2);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
   test("login and logout without a new client", async () => {
     const one = client(fake.url);
     const sub = one.subscribe("a");
@@ -929,5 +1218,23 @@ describe("the inbox", () => {
     third.say({ type: "gap", event: "user:ann:events", lost: null });
     await until(() => items.length === 4);
     expect(items.slice(1)).toMatchObject([{ position: "5-1" }, { position: "5-2" }, { type: "gap" }]);
+  });
+
+  test.each([
+    ["1-9", "1-4", "1-4", 0],
+    ["1-4", "1-9", "1-4", 0],
+    ["1-9", "2-4", "2-4", 0],
+    ["1-9", "other", "1-9", 1],
+  ])("two that go on from %s and %s: from %s, and gaps are %i", async (first, second, place, gaps) => {
+    const one = client(fake.url, { token: "t" });
+    const got: Gap[] = [];
+    for (const since of [first, second]) {
+      const inbox = one.inbox({ since });
+      inbox.on("event", () => {});
+      inbox.on("gap", (gap) => got.push(gap));
+    }
+    const link = await fake.link();
+    expect(link.path).toContain(`inbox_after=${place}`);
+    expect(got).toHaveLength(gaps);
   });
 });

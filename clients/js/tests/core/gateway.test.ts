@@ -221,13 +221,32 @@ test("a position goes on in another client, and after the topic has begun anew i
   }
 });
 
+test("of several shards, one name that is refused refuses no other", async () => {
+  const settings = { SERVER__SHARDS: "4", EVENTS__MAX_SUBSCRIPTIONS: "2" };
+  const gateway = await start({ settings });
+  const one = client(`${gateway.url}/api/v1/ws/demo`);
+  const subs = ["a", "b", "c"].map((name) => one.subscribe(name));
+  await subs[0]!.ready();
+  await subs[1]!.ready();
+  await expect(subs[2]!.ready()).rejects.toMatchObject({ code: "SUBSCRIPTION_LIMIT", details: { limit: 2 } });
+});
+
 test("the newest events come first where they are asked for", async () => {
   const gateway = await start();
   const one = client(`${gateway.url}/api/v1/ws/demo`);
   for (const n of [1, 2, 3, 4]) await one.publish("news", n);
   const got: unknown[] = [];
-  for await (const item of one.subscribe("news", { last: 2 })) if (got.push(item.data) === 2) break;
+  const first = one.subscribe("news", { last: 2 });
+  first.on("event", ({ data }) => got.push(data));
+  await until(() => got.length === 2);
   expect(got).toEqual([3, 4]);
+  // Also to one of a topic that flows already.
+  const next: unknown[] = [];
+  for await (const item of one.subscribe("news", { last: 3 })) if (next.push(item.data) === 3) break;
+  expect(next).toEqual([2, 3, 4]);
+  await one.publish("news", 5);
+  await until(() => got.length === 3);
+  expect(got).toEqual([3, 4, 5]);
 });
 
 describe("tokens", () => {

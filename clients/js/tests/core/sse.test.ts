@@ -1,5 +1,5 @@
 // Streams of events that a real gateway does not send.
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { Client, Gap, TopicEvent } from "../../src/core/index.js";
 import { client, errors, state, until } from "../support/client.js";
 import { FakeGateway, type Request, answer } from "../support/fake.js";
@@ -8,11 +8,20 @@ let fake: FakeGateway;
 /** Requests that came, in their order; each answered by the next of these, the last one again and again. */
 let requests: Request[];
 let answers: ((request: Request) => void)[];
+/** What asks whether the gateway is there, and how that is answered. */
+let asked: number;
+let health: (request: Request) => void;
 beforeEach(async () => {
   fake = await FakeGateway.start();
   requests = [];
   answers = [];
+  asked = 0;
+  health = ends(answer(200, "{}"));
   fake.onRequest = (request) => {
+    if (request.path === "/api/v1/health") {
+      asked += 1;
+      return health(request);
+    }
     requests.push(request);
     (answers.length > 1 ? answers.shift()! : answers[0]!)(request);
   };
@@ -127,6 +136,41 @@ test("publications are sent until they are accepted, with one key", async () => 
   expect(new Set(bodies.map(({ id }) => id)).size).toBe(1);
 });
 
+test("publications keep their order, also over one that is refused for now", async () => {
+  const { one } = follow();
+  answers = [says(stream(begin))];
+  await state(one, "open");
+  const bodies: unknown[] = [];
+  const waiting: Request[] = [];
+  answers = [(request) => (bodies.push(JSON.parse(request.body).payload), waiting.push(request))];
+  const offsets = Promise.all([1, 2, 3].map((n) => one.publish("news", n)));
+  const accept = async (text: string) => {
+    await until(() => waiting.length === 1);
+    waiting.shift()!.socket.end(text);
+  };
+  await accept(answer(202, '{"offset":1}'));
+  await accept(answer(503, "", { "retry-after": "0.01" }));
+  await accept(answer(202, '{"offset":2}'));
+  await accept(answer(202, '{"offset":3}'));
+  expect(await offsets).toEqual([1, 2, 3]);
+  expect(bodies).toEqual([1, 2, 2, 3]);
+});
+
+test("a publication whose token has ended is sent again with another one", async () => {
+  const reasons: string[] = [];
+  const token = ({ reason }: { reason: string }) => (reasons.push(reason), `t${reasons.length}`);
+  const { one } = follow({ token });
+  answers = [says(stream(begin)), ends(answer(401, '{"detail":"expired"}')), says(stream(begin)), ends(answer(202, '{"offset":7}'))];
+  await state(one, "open");
+  expect(await one.publish("news", 1, { key: "k" })).toBe(7);
+  expect(reasons).toEqual(["first", "refused"]);
+  const posts = requests.filter(({ method }) => method === "POST");
+  expect(posts.map(({ headers, body }) => [headers["authorization"], JSON.parse(body).id])).toEqual([
+    ["Bearer t1", "k"],
+    ["Bearer t2", "k"],
+  ]);
+});
+
 test.each([
   [401, "FORBIDDEN"],
   [403, "FORBIDDEN"],
@@ -153,4 +197,94 @@ test("topics have a stream each, as many as may be", async () => {
   await closed;
   await one.subscribe("c").ready();
   expect(subs[2]!.state).toBe("active");
+});
+
+test("subscriptions that come and go leave no requests behind", async () => {
+  answers = [says(stream(begin))];
+  const { one } = follow();
+  await state(one, "open");
+  for (let n = 0; n < 5000; n++) {
+    const sub = one.subscribe("a.*");
+    await Promise.resolve();
+    sub.unsubscribe();
+  }
+  answers = [ends(answer(202, '{"offset":7}'))];
+  expect(await one.publish("news", 1)).toBe(7);
+});
+
+test("it is not open before the gateway has answered", async () => {
+  health = ends(answer(502, "<html>"));
+  const one = client(fake.url, { transports: ["sse"] });
+  const states: string[] = [];
+  one.on("state", ({ state }) => states.push(state));
+  await until(() => asked === 3);
+  expect(states).not.toContain("open");
+  expect(one.status.error).toMatchObject({ code: "CONNECTION_LOST", message: "502: <html>" });
+  health = ends(answer(404, "A proxy keeps it to itself"));
+  await state(one, "open");
+});
+
+const refusal = answer(403, "");
+
+test.each<[string, () => void]>([
+  ["nothing answers", () => (health = ({ socket }) => socket.destroy())],
+  ["streams fail", () => (answers = [ends(answer(502, "<html>"))])],
+])("where %s over SSE either, a WebSocket is tried again", async (_, fail) => {
+  fail();
+  fake.refusals.push(refusal, refusal, refusal);
+  const one = client(fake.url, { transports: ["ws", "sse"] });
+  const sub = one.subscribe("news");
+  await (await fake.link()).open();
+  await sub.ready();
+  expect(asked).toBeGreaterThanOrEqual(2);
+});
+
+test("it comes back to a WebSocket when there is one", async () => {
+  vi.useFakeTimers({ toFake: ["setInterval", "clearInterval", "Date"] });
+  try {
+    fake.refusals.push(refusal, refusal, refusal);
+    answers = [says(stream(begin))];
+    const one = client(fake.url, { transports: ["ws", "sse"], pingInterval: 1e9 });
+    const sub = one.subscribe("news");
+    await sub.ready();
+    const closed = new Promise((done) => requests[0]!.socket.on("close", done));
+    // The first attempt is refused, and costs nothing.
+    vi.advanceTimersByTime(180_000);
+    await vi.waitUntil(() => !fake.refusals.length);
+    expect(sub.state).toBe("active");
+    vi.advanceTimersByTime(180_000);
+    (await fake.link()).greet();
+    await (await fake.link()).open();
+    await sub.ready();
+    await closed;
+  } finally {
+    vi.useRealTimers();
+  }
+});
+
+test("a quiet stream whose gateway answers is kept", async () => {
+  answers = [says(stream(begin))];
+  const { one } = follow({ pingInterval: 20, pingTimeout: 200 });
+  await until(() => asked === 4);
+  expect(requests).toHaveLength(1);
+  expect(one.state).toBe("open");
+});
+
+test("a chunk that cannot be loaded is a failed attempt, and no matter of tokens", async () => {
+  vi.doMock("../../src/core/sse.js", () => {
+    throw new Error("offline");
+  });
+  try {
+    fake.refusals.push(refusal, refusal);
+    const reasons: string[] = [];
+    const token = ({ reason }: { reason: string }) => (reasons.push(reason), null);
+    const one = client(fake.url, { transports: ["ws", "sse"], token });
+    const link = await fake.link();
+    link.greet();
+    link.say({ type: "pong", id: (await link.next("ping")).id });
+    await state(one, "open");
+    expect(reasons).toEqual(["first"]);
+  } finally {
+    vi.doUnmock("../../src/core/sse.js");
+  }
 });

@@ -1,6 +1,6 @@
 // The hooks in a page, against a real gateway.
 import * as React from "react";
-import { type ReactNode, StrictMode, useEffect, useState } from "react";
+import { type ReactNode, StrictMode, Suspense, useEffect, useState } from "react";
 import { createRoot, hydrateRoot, type Root } from "react-dom/client";
 import { renderToString } from "react-dom/server";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
@@ -175,6 +175,44 @@ test("another address is another client", async () => {
   root.render(show("two"));
   await until(() => element.textContent === "two");
   await until(async () => (await connections()).map(({ client_id }) => client_id).join() === "two");
+});
+
+test("a connection stays while a Suspense boundary above shows its fallback again", async () => {
+  sockets.length = 0;
+  let finish = () => {};
+  const loading = new Promise<void>((done) => (finish = done));
+  let isLoaded = false;
+  function Slow({ waits }: { waits: boolean }) {
+    if (waits && !isLoaded) throw loading;
+    return null;
+  }
+  const show = (waits: boolean) => (
+    <Suspense fallback={<i>loading</i>}>
+      <FanfareProvider url={ws} options={options}>
+        <List topic="kept" />
+      </FanfareProvider>
+      <Slow waits={waits} />
+    </Suspense>
+  );
+  const { root, element } = page(show(false));
+  await until(() => seen.list?.state === "active");
+  root.render(show(true));
+  await until(() => element.querySelector("i") !== null);
+  // What was put off until the next turn is done.
+  await new Promise((done) => setTimeout(done));
+  expect(sockets.map(({ readyState }) => readyState)).toEqual([WebSocket.OPEN]);
+  isLoaded = true;
+  finish();
+  await until(() => element.querySelector("i") === null);
+  await other().publish("kept", 1);
+  await until(() => element.textContent === "1");
+  expect(sockets.map(({ readyState }) => readyState)).toEqual([WebSocket.OPEN]);
+  // It closes when it is unmounted there, too.
+  isLoaded = false;
+  root.render(show(true));
+  await until(() => element.querySelector("i") !== null);
+  root.unmount();
+  await until(() => sockets[0]!.readyState === WebSocket.CLOSED);
 });
 
 test("a page of a server is taken over as it is", async () => {
