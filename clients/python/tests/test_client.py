@@ -43,6 +43,23 @@ async def until(client, state):
         await asyncio.sleep(0.005)
 
 
+def kinds(gateway):
+    """Of the frames that came, the types."""
+    return [frame["type"] for frame in gateway.frames]
+
+
+def refuse_once(gateway, kind, **details):
+    """Has the gateway refuse the next frame of a type for its rate."""
+
+    def refuse(frame):
+        if frame["type"] == kind:
+            gateway.on_frame = lambda frame: None
+            code = {"code": "RATE_LIMIT_EXCEEDED", "message": "", "details": {"retry_after": 0} | details}
+            return [{"type": "error", "id": frame["id"]} | code]
+
+    gateway.on_frame = refuse
+
+
 def statuses(client):
     """What the client tells of its state, from now on."""
     told = []
@@ -463,6 +480,28 @@ async def test_what_is_over_a_rate_is_sent_again_and_other_errors_are_raised():
         with pytest.raises(RequestError) as raised:
             await client.request({"type": "nonsense"})
         assert (raised.value.code, raised.value.remedy) == ("UNKNOWN_MESSAGE_TYPE", "fix")
+
+
+@pytest.mark.parametrize("kind", ["unsubscribe", "subscribe"])
+async def test_what_is_refused_for_now_is_not_overtaken_by_what_comes_after_it(kind):
+    async with FakeEvents() as gateway, connect(gateway.url) as client:
+        subscription = client.subscribe("orders")
+        await subscription.ready()
+        refuse_once(gateway, kind)
+        subscription.unsubscribe()
+        later = client.subscribe("orders")
+        if kind == "subscribe":
+            later.unsubscribe()
+        await gateway.until(lambda: kinds(gateway).count(kind) == (2 if kind == "unsubscribe" else 3))
+        for _ in range(3):
+            await client.query("x")
+        if kind == "subscribe":
+            assert not gateway.sockets[-1].names
+        else:
+            await later.ready()
+            assert gateway.sockets[-1].names == {"orders"}
+            await gateway.publish("orders", "a")
+            assert (await anext(later)).data == "a"
 
 
 async def test_a_refusal_for_now_is_the_reason_only_until_the_request_is_sent_again():

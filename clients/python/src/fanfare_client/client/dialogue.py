@@ -119,7 +119,8 @@ class Dialogue:
     def leave(self, name: str) -> None:
         """Unsubscribes."""
         if self._is_greeted and name != INBOX:
-            self._requests.add({"type": "unsubscribe", "events": [name]}, is_first=True)
+            frame = {"type": "unsubscribe", "events": [name]}
+            self._requests.add(frame, is_first=True, names=frozenset([name]))
 
     async def renew(self) -> None:
         """Goes on with another token. Raises where it cannot."""
@@ -176,7 +177,8 @@ class Dialogue:
     # Subscribing
 
     def _subscribe(self, chunk: Chunk) -> None:
-        chunk.request = self._requests.add(chunk.frame, is_first=True, take=partial(self._confirmed, chunk))
+        names, take = frozenset(chunk.names), partial(self._confirmed, chunk)
+        chunk.request = self._requests.add(chunk.frame, is_first=True, names=names, take=take)
 
     def _confirmed(self, chunk: Chunk, frame: dict[str, Any]) -> bool:
         """Takes what answers a chunk; false where more is yet to come."""
