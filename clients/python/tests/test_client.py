@@ -482,26 +482,47 @@ async def test_what_is_over_a_rate_is_sent_again_and_other_errors_are_raised():
         assert (raised.value.code, raised.value.remedy) == ("UNKNOWN_MESSAGE_TYPE", "fix")
 
 
-@pytest.mark.parametrize("kind", ["unsubscribe", "subscribe"])
-async def test_what_is_refused_for_now_is_not_overtaken_by_what_comes_after_it(kind):
+async def test_an_unsubscribe_that_is_refused_for_now_does_not_end_a_later_subscription():
     async with FakeEvents() as gateway, connect(gateway.url) as client:
         subscription = client.subscribe("orders")
         await subscription.ready()
-        refuse_once(gateway, kind)
+        refuse_once(gateway, "unsubscribe")
         subscription.unsubscribe()
         later = client.subscribe("orders")
-        if kind == "subscribe":
-            later.unsubscribe()
-        await gateway.until(lambda: kinds(gateway).count(kind) == (2 if kind == "unsubscribe" else 3))
+        await gateway.until(lambda: kinds(gateway).count("unsubscribe") == 2)
+        await later.ready()
+        await client.query("x")
+        assert gateway.sockets[-1].names == {"orders"}
+        await gateway.publish("orders", "a")
+        assert (await anext(later)).data == "a"
+
+
+async def test_a_subscribe_that_is_refused_for_now_does_not_outlive_its_subscription():
+    async with FakeEvents() as gateway, connect(gateway.url) as client:
+        await until(client, "open")
+        refuse_once(gateway, "subscribe")
+        client.subscribe("orders").unsubscribe()
+        await gateway.until(lambda: kinds(gateway).count("subscribe") == 2)
         for _ in range(3):
             await client.query("x")
-        if kind == "subscribe":
-            assert not gateway.sockets[-1].names
-        else:
-            await later.ready()
-            assert gateway.sockets[-1].names == {"orders"}
-            await gateway.publish("orders", "a")
-            assert (await anext(later)).data == "a"
+        assert not gateway.sockets[-1].names
+
+
+async def test_subscribing_again_and_again_while_nothing_can_be_sent_says_only_what_counts():
+    async with FakeEvents() as gateway, connect(gateway.url) as client:
+        subscription = client.subscribe("orders")
+        await subscription.ready()
+        refuse_once(gateway, "unsubscribe")
+        for _ in range(100):
+            subscription.unsubscribe()
+            subscription = client.subscribe("orders")
+        await subscription.ready()
+        for _ in range(3):
+            await client.query("x")
+        said = [kind for kind in kinds(gateway) if "subscribe" in kind]
+        assert said == ["subscribe", *["unsubscribe"] * 3, "subscribe"]
+        await gateway.publish("orders", "a")
+        assert (await anext(subscription)).data == "a"
 
 
 async def test_a_refusal_for_now_is_the_reason_only_until_the_request_is_sent_again():

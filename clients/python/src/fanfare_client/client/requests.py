@@ -104,6 +104,12 @@ class Requests:
         self._flush()
         return request
 
+    def withdraw(self, name: str) -> None:
+        """Forgets what is about this name alone and was not sent yet, or was refused for now."""
+        for request in self._waiting.values():
+            if request.names == {name} and not request.is_sent:
+                request.answer.cancel()
+
     def attach(self, send: Callable[[str], None]) -> None:
         """There is a connection, which takes its first requests."""
         self._send = send
