@@ -239,6 +239,45 @@ async def test_the_positions_of_a_pattern_are_bounded_and_what_is_forgotten_is_a
         assert "room.*" not in recovered and len(recovered) == 50
 
 
+async def test_a_stored_position_of_a_pattern_says_that_topics_are_forgotten_until_their_gap_was_told():
+    told = Gap(topic="room.*", lost=None, position=None)
+    async with FakeEvents() as gateway:
+        async with connect(gateway.url, buffer=2 * TOPICS_MAX) as client:
+            subscription = client.subscribe("room.*")
+            await subscription.ready()
+            for n in range(TOPICS_MAX + 1):
+                await gateway.say(event(f"room.{n}", 1))
+            await take(subscription, TOPICS_MAX + 1)
+            position = subscription.position
+        async with connect(gateway.url) as client:
+            subscription = client.subscribe("room.*", since=position)
+            await subscription.ready()
+            assert "room.*" not in gateway.frames[-1]["recover"]
+            assert await anext(subscription) == told
+            position = subscription.position
+        async with connect(gateway.url) as client:
+            subscription = client.subscribe("room.*", since=position)
+            await subscription.ready()
+            assert gateway.frames[-1]["recover"] == {"room.*": {"epoch": "7", "offset": "0"}}
+            await gateway.publish("room.1", "a")
+            assert (await anext(subscription)).data == "a"
+
+
+async def test_a_second_subscription_to_a_pattern_knows_what_the_first_one_has_forgotten():
+    async with FakeEvents() as gateway, connect(gateway.url, buffer=2 * TOPICS_MAX) as client:
+        first = client.subscribe("room.*")
+        await first.ready()
+        for n in range(TOPICS_MAX + 1):
+            await gateway.say(event(f"room.{n}", 1))
+        await take(first, TOPICS_MAX + 1)
+        second = client.subscribe("room.*")
+        first.unsubscribe()
+        gateway.sockets[-1].transport.abort()
+        await gateway.until(lambda: kinds(gateway).count("subscribe") == 2)
+        assert "room.*" not in gateway.frames[-1]["recover"]
+        assert await anext(second) == Gap(topic="room.*", lost=None, position=None)
+
+
 async def test_a_batch_is_its_frames_and_what_nothing_takes_is_a_message():
     async with FakeEvents() as gateway, connect(gateway.url) as client:
         subscription, messages = client.subscribe("a"), asyncio.Queue()
