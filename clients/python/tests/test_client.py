@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 from fake import Cutter
-from fake_events import FakeEvents, event
+from fake_events import NOW, FakeEvents, event
 
 from fanfare_client import (
     BufferFull,
@@ -23,7 +23,8 @@ from fanfare_client import (
     connect,
 )
 from fanfare_client.client import backoff, requests, tokens
-from fanfare_client.client.positions import TOPICS_MAX
+from fanfare_client.client.feed import Feed
+from fanfare_client.client.positions import TOPICS_MAX, Position
 
 
 @pytest.fixture(autouse=True)
@@ -276,6 +277,21 @@ async def test_a_second_subscription_to_a_pattern_knows_what_the_first_one_has_f
         await gateway.until(lambda: kinds(gateway).count("subscribe") == 2)
         assert "room.*" not in gateway.frames[-1]["recover"]
         assert await anext(second) == Gap(topic="room.*", lost=None, position=None)
+
+
+def test_the_place_of_a_pattern_is_the_consumers_once_it_was_told_all_that_was_dropped_before_it():
+    feed = Feed("room.*", lambda: None, size=1)
+    feed.confirm("room.*", {"epoch": 7, "offset": 0})
+
+    def come(topic):
+        feed.event(Event(topic=topic, name=topic, data=1, position="7-1", publisher=None, timestamp=NOW), Position("7", 1))
+
+    come("room.1")
+    come("room.2")
+    feed.confirm("room.*", {"epoch": 7, "offset": 5})
+    come("room.3")
+    given = [(feed.take().topic, str(feed.delivered.find("room.*"))) for _ in range(3)]
+    assert given == [("room.1", "7-0"), ("room.2", "7-5"), ("room.3", "7-5")]
 
 
 async def test_a_batch_is_its_frames_and_what_nothing_takes_is_a_message():

@@ -134,7 +134,7 @@ class Feed:
     def take(self) -> Event | Gap:
         """The oldest item. Raises `IndexError` when there is none."""
         item = self.buffer.take()
-        if self._anew is not None and self.buffer.gone >= self._anew:
+        if self._anew is not None and self.buffer.has_given(self._anew):
             self.delivered.keep(self.received)
             self._anew = None
         if item.position is not None:
@@ -153,6 +153,6 @@ class Feed:
 
     def _settle(self) -> None:
         """A pattern's own place counts for the consumer once all that came before it was given."""
-        if self._pattern_place is not None and self.buffer.gone >= self._pattern_place[0]:
+        if self._pattern_place is not None and self.buffer.has_given(self._pattern_place[0]):
             self.delivered.move(self.name, self._pattern_place[1])
             self._pattern_place = None
