@@ -217,6 +217,24 @@ async def test_the_newest_events_are_as_many_as_each_subscription_asks_for():
         assert [item.data for one in (three, one, two) for item in await take(one, 1)] == ["f"] * 3
 
 
+async def test_newest_events_for_a_second_subscription_cost_the_first_one_nothing():
+    async with FakeEvents() as gateway, connect(gateway.url) as client:
+        first = client.subscribe("orders")
+        await first.ready()
+
+        def publish(frame):
+            if frame["type"] == "unsubscribe":
+                # Before it is subscribed to anew.
+                gateway.topics["orders"] = list(range(20))
+
+        gateway.on_frame = publish
+        second = client.subscribe("orders", last=2)
+        assert [item.data for item in await take(second, 2)] == [18, 19]
+        for n in range(20):
+            item = await anext(first)
+            assert isinstance(item, Event) and item.data == n
+
+
 @pytest.mark.parametrize("beginning", [{"since": "7-1"}, {"last": 2}])
 async def test_a_second_subscription_begins_where_it_asks_to_also_before_the_first_one_is_confirmed(beginning):
     async with FakeEvents() as gateway, connect(gateway.url) as client:

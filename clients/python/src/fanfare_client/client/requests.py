@@ -70,8 +70,8 @@ class Requests:
     """Sends requests in their order, once there is a connection, and gives each its answer.
 
     One that the gateway refuses for now, as over a rate, is sent again: others may overtake it, but none about the same
-    names, so that the last word on a subscription is the last one that was said. Of those that a lost connection leaves without
-    an answer the ones that may be repeated are sent again on the next one; the others fail with `ConnectionLost`.
+    names, so that the last word on a subscription is the last one that was said. Of those that a lost connection leaves
+    without an answer the ones that may be repeated are sent again on the next one; the others fail with `ConnectionLost`.
     """
 
     def __init__(self) -> None:
