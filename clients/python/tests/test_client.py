@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 from fake import Cutter
-from fake_events import FakeEvents, event
+from fake_events import NOW, FakeEvents, event
 
 from fanfare_client import (
     BufferFull,
@@ -23,7 +23,8 @@ from fanfare_client import (
     connect,
 )
 from fanfare_client.client import backoff, requests, tokens
-from fanfare_client.client.positions import TOPICS_MAX
+from fanfare_client.client.feed import Feed
+from fanfare_client.client.positions import TOPICS_MAX, Position
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +42,23 @@ async def take(subscription, count):
 async def until(client, state):
     while client.state != state:
         await asyncio.sleep(0.005)
+
+
+def kinds(gateway):
+    """Of the frames that came, the types."""
+    return [frame["type"] for frame in gateway.frames]
+
+
+def refuse_once(gateway, kind, **details):
+    """Has the gateway refuse the next frame of a type for its rate."""
+
+    def refuse(frame):
+        if frame["type"] == kind:
+            gateway.on_frame = lambda frame: None
+            code = {"code": "RATE_LIMIT_EXCEEDED", "message": "", "details": {"retry_after": 0} | details}
+            return [{"type": "error", "id": frame["id"]} | code]
+
+    gateway.on_frame = refuse
 
 
 def statuses(client):
@@ -199,6 +217,24 @@ async def test_the_newest_events_are_as_many_as_each_subscription_asks_for():
         assert [item.data for one in (three, one, two) for item in await take(one, 1)] == ["f"] * 3
 
 
+async def test_newest_events_for_a_second_subscription_cost_the_first_one_nothing():
+    async with FakeEvents() as gateway, connect(gateway.url) as client:
+        first = client.subscribe("orders")
+        await first.ready()
+
+        def publish(frame):
+            if frame["type"] == "unsubscribe":
+                # Before it is subscribed to anew.
+                gateway.topics["orders"] = list(range(20))
+
+        gateway.on_frame = publish
+        second = client.subscribe("orders", last=2)
+        assert [item.data for item in await take(second, 2)] == [18, 19]
+        for n in range(20):
+            item = await anext(first)
+            assert isinstance(item, Event) and item.data == n
+
+
 @pytest.mark.parametrize("beginning", [{"since": "7-1"}, {"last": 2}])
 async def test_a_second_subscription_begins_where_it_asks_to_also_before_the_first_one_is_confirmed(beginning):
     async with FakeEvents() as gateway, connect(gateway.url) as client:
@@ -220,6 +256,60 @@ async def test_the_positions_of_a_pattern_are_bounded_and_what_is_forgotten_is_a
         assert await anext(subscription) == Gap(topic="room.*", lost=None, position=None)
         recovered = [frame for frame in gateway.frames if frame["type"] == "subscribe"][-1]["recover"]
         assert "room.*" not in recovered and len(recovered) == 50
+
+
+async def test_a_stored_position_of_a_pattern_says_that_topics_are_forgotten_until_their_gap_was_told():
+    told = Gap(topic="room.*", lost=None, position=None)
+    async with FakeEvents() as gateway:
+        async with connect(gateway.url, buffer=2 * TOPICS_MAX) as client:
+            subscription = client.subscribe("room.*")
+            await subscription.ready()
+            for n in range(TOPICS_MAX + 1):
+                await gateway.say(event(f"room.{n}", 1))
+            await take(subscription, TOPICS_MAX + 1)
+            position = subscription.position
+        async with connect(gateway.url) as client:
+            subscription = client.subscribe("room.*", since=position)
+            await subscription.ready()
+            assert "room.*" not in gateway.frames[-1]["recover"]
+            assert await anext(subscription) == told
+            position = subscription.position
+        async with connect(gateway.url) as client:
+            subscription = client.subscribe("room.*", since=position)
+            await subscription.ready()
+            assert gateway.frames[-1]["recover"] == {"room.*": {"epoch": "7", "offset": "0"}}
+            await gateway.publish("room.1", "a")
+            assert (await anext(subscription)).data == "a"
+
+
+async def test_a_second_subscription_to_a_pattern_knows_what_the_first_one_has_forgotten():
+    async with FakeEvents() as gateway, connect(gateway.url, buffer=2 * TOPICS_MAX) as client:
+        first = client.subscribe("room.*")
+        await first.ready()
+        for n in range(TOPICS_MAX + 1):
+            await gateway.say(event(f"room.{n}", 1))
+        await take(first, TOPICS_MAX + 1)
+        second = client.subscribe("room.*")
+        first.unsubscribe()
+        gateway.sockets[-1].transport.abort()
+        await gateway.until(lambda: kinds(gateway).count("subscribe") == 2)
+        assert "room.*" not in gateway.frames[-1]["recover"]
+        assert await anext(second) == Gap(topic="room.*", lost=None, position=None)
+
+
+def test_the_place_of_a_pattern_is_the_consumers_once_it_was_told_all_that_was_dropped_before_it():
+    feed = Feed("room.*", lambda: None, size=1)
+    feed.confirm("room.*", {"epoch": 7, "offset": 0})
+
+    def come(topic):
+        feed.event(Event(topic=topic, name=topic, data=1, position="7-1", publisher=None, timestamp=NOW), Position("7", 1))
+
+    come("room.1")
+    come("room.2")
+    feed.confirm("room.*", {"epoch": 7, "offset": 5})
+    come("room.3")
+    given = [(feed.take().topic, str(feed.delivered.find("room.*"))) for _ in range(3)]
+    assert given == [("room.1", "7-0"), ("room.2", "7-5"), ("room.3", "7-5")]
 
 
 async def test_a_batch_is_its_frames_and_what_nothing_takes_is_a_message():
@@ -463,6 +553,49 @@ async def test_what_is_over_a_rate_is_sent_again_and_other_errors_are_raised():
         with pytest.raises(RequestError) as raised:
             await client.request({"type": "nonsense"})
         assert (raised.value.code, raised.value.remedy) == ("UNKNOWN_MESSAGE_TYPE", "fix")
+
+
+async def test_an_unsubscribe_that_is_refused_for_now_does_not_end_a_later_subscription():
+    async with FakeEvents() as gateway, connect(gateway.url) as client:
+        subscription = client.subscribe("orders")
+        await subscription.ready()
+        refuse_once(gateway, "unsubscribe")
+        subscription.unsubscribe()
+        later = client.subscribe("orders")
+        await gateway.until(lambda: kinds(gateway).count("unsubscribe") == 2)
+        await later.ready()
+        await client.query("x")
+        assert gateway.sockets[-1].names == {"orders"}
+        await gateway.publish("orders", "a")
+        assert (await anext(later)).data == "a"
+
+
+async def test_a_subscribe_that_is_refused_for_now_does_not_outlive_its_subscription():
+    async with FakeEvents() as gateway, connect(gateway.url) as client:
+        await until(client, "open")
+        refuse_once(gateway, "subscribe")
+        client.subscribe("orders").unsubscribe()
+        await gateway.until(lambda: kinds(gateway).count("subscribe") == 2)
+        for _ in range(3):
+            await client.query("x")
+        assert not gateway.sockets[-1].names
+
+
+async def test_subscribing_again_and_again_while_nothing_can_be_sent_says_only_what_counts():
+    async with FakeEvents() as gateway, connect(gateway.url) as client:
+        subscription = client.subscribe("orders")
+        await subscription.ready()
+        refuse_once(gateway, "unsubscribe")
+        for _ in range(100):
+            subscription.unsubscribe()
+            subscription = client.subscribe("orders")
+        await subscription.ready()
+        for _ in range(3):
+            await client.query("x")
+        said = [kind for kind in kinds(gateway) if "subscribe" in kind]
+        assert said == ["subscribe", *["unsubscribe"] * 3, "subscribe"]
+        await gateway.publish("orders", "a")
+        assert (await anext(subscription)).data == "a"
 
 
 async def test_a_refusal_for_now_is_the_reason_only_until_the_request_is_sent_again():

@@ -21,7 +21,7 @@ class Buffer:
         self._dropped: dict[str, Gap] = {}
         #: Items that came, and those that were taken or dropped, from the beginning.
         self.came = 0
-        self.gone = 0
+        self._gone = 0
 
     def __bool__(self) -> bool:
         return bool(self._items or self._dropped)
@@ -31,11 +31,15 @@ class Buffer:
         """Whether something was dropped that has not been told."""
         return bool(self._dropped)
 
+    def has_given(self, count: int) -> bool:
+        """Whether the first items, so many, were taken, and what was dropped of them was told."""
+        return self._gone >= count and not self._dropped
+
     def put(self, item: Event | Gap) -> None:
         self.came += 1
         self._items.append(item)
         if len(self._items) > self._size:
-            self.gone += 1
+            self._gone += 1
             self._drop(self._items.popleft())
 
     def take(self) -> Event | Gap:
@@ -43,13 +47,13 @@ class Buffer:
         if self._dropped:
             return self._dropped.pop(next(iter(self._dropped)))
         item = self._items.popleft()
-        self.gone += 1
+        self._gone += 1
         return item
 
     def clear(self) -> None:
         self._items.clear()
         self._dropped.clear()
-        self.gone = self.came
+        self._gone = self.came
 
     def _drop(self, item: Event | Gap) -> None:
         topic, lost = item.topic, 1 if isinstance(item, Event) else item.lost

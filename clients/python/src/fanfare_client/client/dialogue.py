@@ -112,14 +112,18 @@ class Dialogue:
             return self._subscriptions.greet_inbox(None, is_first=True)
         chunk, flows = self._subscriptions.join(subscription)
         if flows:
-            self.leave(subscription.name)
+            self._unsubscribe(subscription.name)
         if chunk is not None:
             self._subscribe(chunk)
 
     def leave(self, name: str) -> None:
-        """Unsubscribes."""
-        if self._is_greeted and name != INBOX:
-            self._requests.add({"type": "unsubscribe", "events": [name]}, is_first=True)
+        """Unsubscribes from what is not wanted any more."""
+        if not self._is_greeted or name == INBOX:
+            return
+        if self._unconfirmed == 0:
+            # Else what waits may be what the beginning waits for.
+            self._requests.withdraw(name)
+        self._unsubscribe(name)
 
     async def renew(self) -> None:
         """Goes on with another token. Raises where it cannot."""
@@ -176,7 +180,12 @@ class Dialogue:
     # Subscribing
 
     def _subscribe(self, chunk: Chunk) -> None:
-        chunk.request = self._requests.add(chunk.frame, is_first=True, take=partial(self._confirmed, chunk))
+        names, take = frozenset(chunk.names), partial(self._confirmed, chunk)
+        chunk.request = self._requests.add(chunk.frame, is_first=True, names=names, take=take)
+
+    def _unsubscribe(self, name: str) -> None:
+        frame = {"type": "unsubscribe", "events": [name]}
+        self._requests.add(frame, is_first=True, names=frozenset([name]))
 
     def _confirmed(self, chunk: Chunk, frame: dict[str, Any]) -> bool:
         """Takes what answers a chunk; false where more is yet to come."""

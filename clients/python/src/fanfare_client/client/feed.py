@@ -16,7 +16,7 @@ class Feed:
     """Takes confirmations, events and gaps, and gives each event once, in order, to its consumer.
 
     Bounds: `size` items wait for the consumer, beyond which the oldest are replaced by a gap; positions of
-    `TOPICS_MAX` topics of a pattern are kept, beyond which a reconnect tells a gap.
+    `TOPICS_MAX` topics of a pattern are kept, at which a reconnect tells a gap, as a stored position does later.
     """
 
     def __init__(
@@ -38,6 +38,8 @@ class Feed:
         #: Where topics go on after the gap that is about to be told.
         self._renewed: dict[str, Position] = {}
         self._tells_gap = False
+        #: How many items the consumer has been given once it has that gap; places from before it are of no use then.
+        self._anew: int | None = None
         if since is not None:
             self.received.load(since)
             self.delivered.load(since)
@@ -79,6 +81,7 @@ class Feed:
             self._tells_gap = False
             self.received.forget()
             self._put(Gap(topic=topic, lost=None, position=None))
+            self._anew = self.buffer.came
         if value.get("recovered") is False:
             # Until the gap comes, the old place holds.
             self._renewed[topic] = place
@@ -131,6 +134,9 @@ class Feed:
     def take(self) -> Event | Gap:
         """The oldest item. Raises `IndexError` when there is none."""
         item = self.buffer.take()
+        if self._anew is not None and self.buffer.has_given(self._anew):
+            self.delivered.keep(self.received)
+            self._anew = None
         if item.position is not None:
             self.delivered.move(item.topic, Position.read(item.position))
         self._settle()
@@ -147,6 +153,6 @@ class Feed:
 
     def _settle(self) -> None:
         """A pattern's own place counts for the consumer once all that came before it was given."""
-        if self._pattern_place is not None and self.buffer.gone >= self._pattern_place[0]:
+        if self._pattern_place is not None and self.buffer.has_given(self._pattern_place[0]):
             self.delivered.move(self.name, self._pattern_place[1])
             self._pattern_place = None

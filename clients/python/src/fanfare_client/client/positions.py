@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from .errors import ProtocolError
 
-#: Topics of one pattern whose positions are kept. The one that was quiet for longest is forgotten first.
+#: Topics of one pattern whose positions are kept. The one that was quiet for longest is forgotten first, and from so many
+#: on, resuming the pattern is a gap.
 TOPICS_MAX = 1000
 
 
@@ -47,8 +48,14 @@ class Positions:
         self._limit = TOPICS_MAX + 1 if is_pattern else 1
         #: The topic that moved last is the last one.
         self._places: OrderedDict[str, Position] = OrderedDict()
-        #: Whether the place of a topic was forgotten: resuming the pattern would repeat its events.
-        self.is_forgetful = False
+
+    @property
+    def is_forgetful(self) -> bool:
+        """Whether places of topics may be forgotten: resuming the pattern would repeat their events.
+
+        It is seen by how many there are, so that it is the same wherever they are copied to or stored.
+        """
+        return len(self._places) >= self._limit > 1
 
     def __contains__(self, topic: str) -> bool:
         return topic in self._places
@@ -71,7 +78,6 @@ class Positions:
         if len(self._places) > self._limit:
             oldest = next(topic for topic in self._places if topic != self.name)
             del self._places[oldest]
-            self.is_forgetful = True
 
     def advance(self, topic: str, to: Position) -> bool:
         """Moves to the place of an event, and never back; false if it is not a newer one."""
@@ -84,7 +90,11 @@ class Positions:
     def forget(self) -> None:
         """Forgets every place."""
         self._places.clear()
-        self.is_forgetful = False
+
+    def keep(self, others: Positions) -> None:
+        """Forgets the topics that others do not have."""
+        for topic in [topic for topic in self._places if topic not in others]:
+            del self._places[topic]
 
     def __str__(self) -> str:
         """`<epoch>-<offset>` of a topic; of a pattern, an object of all that is known."""

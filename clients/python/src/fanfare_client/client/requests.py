@@ -35,6 +35,7 @@ class Request:
         *,
         again: bool,
         is_first: bool,
+        names: frozenset[str],
         take: Callable[[Answer], bool] | None,
     ) -> None:
         self.text = frames.write(frame | {"id": number})
@@ -42,6 +43,8 @@ class Request:
         self.again = again
         #: Whether it belongs to the beginning of this connection, and goes out before it is open.
         self.is_first = is_first
+        #: What it subscribes to or unsubscribes from: it is sent once all before it that have one of them are answered.
+        self.names = names
         #: Looks at each frame that answers; false where more will come.
         self.take = take
         self.answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
@@ -66,8 +69,9 @@ class Request:
 class Requests:
     """Sends requests in their order, once there is a connection, and gives each its answer.
 
-    One that the gateway refuses for now, as over a rate, is sent again. Of those that a lost connection leaves without
-    an answer the ones that may be repeated are sent again on the next one; the others fail with `ConnectionLost`.
+    One that the gateway refuses for now, as over a rate, is sent again: others may overtake it, but none about the same
+    names, so that the last word on a subscription is the last one that was said. Of those that a lost connection leaves
+    without an answer the ones that may be repeated are sent again on the next one; the others fail with `ConnectionLost`.
     """
 
     def __init__(self) -> None:
@@ -88,16 +92,23 @@ class Requests:
         *,
         again: bool = False,
         is_first: bool = False,
+        names: frozenset[str] = frozenset(),
         take: Callable[[Answer], bool] | None = None,
     ) -> Request:
         """Raises `ValueError` or `TypeError` for what is no JSON."""
         self._last += 1
-        request = Request(self._last, frame, again=again, is_first=is_first, take=take)
+        request = Request(self._last, frame, again=again, is_first=is_first, names=names, take=take)
         self._waiting[self._last] = request
         number = self._last
-        request.answer.add_done_callback(lambda _: self._waiting.pop(number, None))
+        request.answer.add_done_callback(lambda _: self._forget(number))
         self._flush()
         return request
+
+    def withdraw(self, name: str) -> None:
+        """Forgets what is about this name alone and was not sent yet, or was refused for now."""
+        for request in self._waiting.values():
+            if request.names == {name} and not request.is_sent:
+                request.answer.cancel()
 
     def attach(self, send: Callable[[str], None]) -> None:
         """There is a connection, which takes its first requests."""
@@ -152,6 +163,11 @@ class Requests:
             request.answer.set_result(frame)
         return True
 
+    def _forget(self, number: int) -> None:
+        request = self._waiting.pop(number)
+        if request.names:
+            self._flush()
+
     def _later(self, request: Request, frame: Answer) -> bool:
         request.is_sent = False
         request.refusal = RequestError.of_frame(frame)
@@ -176,8 +192,13 @@ class Requests:
     def _flush(self) -> None:
         if self._send is None or self._pause is not None:
             return
+        busy: set[str] = set()
         for request in self._waiting.values():
-            if request.is_sent or not (self._is_open or request.is_first) or request.answer.done():
+            if request.answer.done():
+                continue
+            is_free = busy.isdisjoint(request.names)
+            busy |= request.names
+            if request.is_sent or not is_free or not (self._is_open or request.is_first):
                 continue
             request.is_sent = True
             request.refusal = None

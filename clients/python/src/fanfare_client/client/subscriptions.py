@@ -15,6 +15,9 @@ from .subscription import Subscription
 #: Subscriptions in one message, and topics to recover: the gateway's `events.max_subscriptions`, until it says another.
 RECOVER_MAX = 50
 
+#: How many more than the newest events are asked for where others go on: what is published before they flow again.
+LAST_MARGIN = 100
+
 #: Topics whose subscriptions are remembered.
 ROUTES_MAX = 1000
 
@@ -118,6 +121,9 @@ class Subscriptions:
         chunk = self._chunk(all_of_it, self._places(asking), is_full=False)
         if flowing or is_asked:
             self._joining[subscription] = chunk
+            begin = chunk.recover.get(subscription.name, {})
+            if "last" in begin:
+                begin["last"] += LAST_MARGIN
         return chunk, bool(flowing or is_asked)
 
     def again(self, chunk: Chunk) -> list[Chunk]:
