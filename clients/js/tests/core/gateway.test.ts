@@ -116,7 +116,7 @@ test(
     const [faults, gaps] = [all.flatMap(({ seen }) => seen.faults), all.reduce((sum, { seen }) => sum + seen.gaps, 0)];
     if (IS_LONG) console.log(`${count} events in each of ${topics.length} topics, ${cutter.cuts} cuts, ${gaps} gaps`);
     expect(faults).toEqual([]);
-    expect(cutter.cuts).toBeGreaterThan(connections);
+    expect(cutter.cuts).toBeGreaterThan(0);
     expect(gaps).toBe(0);
   },
   (FIRE_SECONDS + 60) * 1000,
@@ -350,7 +350,7 @@ describe("tokens", () => {
 describe("processes that sleep", () => {
   test("a gateway that is stopped is noticed, and nothing is missed", async () => {
     const gateway = await start();
-    const one = client(`${gateway.url}/api/v1/ws/demo`, { pingInterval: 100, pingTimeout: 200 });
+    const one = client(`${gateway.url}/api/v1/ws/demo`, { pingInterval: 100, pingTimeout: 1_000 });
     const sub = one.subscribe<number>("news");
     const seen = new Seen(sub);
     await sub.ready();
@@ -369,7 +369,7 @@ describe("processes that sleep", () => {
     const network = await proxy(gateway);
     const url = `ws://127.0.0.1:${network.port}/api/v1/ws/demo`;
     const clients = (["ws", "sse"] as const).map((transport) =>
-      client(url, { transports: [transport], pingInterval: 100, pingTimeout: 200 }),
+      client(url, { transports: [transport], pingInterval: 100, pingTimeout: 1_000 }),
     );
     const subs = clients.map((one) => one.subscribe("news"));
     await Promise.all(subs.map((sub) => sub.ready()));

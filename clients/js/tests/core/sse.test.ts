@@ -264,7 +264,7 @@ test("it comes back to a WebSocket when there is one", async () => {
 
 test("a quiet stream whose gateway answers is kept", async () => {
   answers = [says(stream(begin))];
-  const { one } = follow({ pingInterval: 20, pingTimeout: 200 });
+  const { one } = follow({ pingInterval: 20, pingTimeout: 5_000 });
   await until(() => asked === 4);
   expect(requests).toHaveLength(1);
   expect(one.state).toBe("open");
