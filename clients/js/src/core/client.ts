@@ -2,7 +2,7 @@ import { backoff } from "./backoff.js";
 import { closeRemedy } from "./codes.js";
 import { Emitter } from "./emitter.js";
 import { FanfareError } from "./errors.js";
-import type { Frame, Link } from "./link.js";
+import type { Frame, Link, Listener } from "./link.js";
 import type { Options, Token, TokenReason } from "./options.js";
 import { createRequests } from "./requests.js";
 import type { Subscription, SubscriptionOptions } from "./subscription.js";
@@ -206,12 +206,13 @@ export function connect(url: string | URL, options: Options = {}): Client {
       if (!isCurrent()) return;
       watch.hear();
       isSse = !!sse;
-      if (sse) link = sse.openSse(address, token, options, listener, WebSocket);
+      const openAt = (url: URL, listener: Listener) => openWebSocket(WebSocket!, url.href, token, listener);
+      if (sse) link = sse.openSse(address, token, options, listener, WebSocket && openAt);
       else {
         const target = new URL(address);
         const place = topics.inboxPlace();
         if (place) target.searchParams.set("inbox_after", place);
-        link = openWebSocket(WebSocket!, target.href, token, listener);
+        link = openAt(target, listener);
       }
     } catch (cause) {
       if (!isCurrent()) return;
