@@ -1,6 +1,6 @@
 import { backoff } from "./backoff.js";
 import { closeRemedy } from "./codes.js";
-import { Emitter } from "./emitter.js";
+import { createEmitter } from "./emitter.js";
 import { FanfareError } from "./errors.js";
 import type { Frame, Link, Listener } from "./link.js";
 import type { Options, Token, TokenReason } from "./options.js";
@@ -122,7 +122,7 @@ export function connect(url: string | URL, options: Options = {}): Client {
   address.protocol = address.protocol.replace("http", "ws");
   const WebSocket = transports.includes("ws") ? constructorOf(options.WebSocket) : undefined;
 
-  const events = new Emitter<ClientEvents>(report);
+  const { on, heard, emit } = createEmitter<ClientEvents>(report);
   let status: Status = { state: "connecting" };
   let session: Session | undefined;
 
@@ -180,13 +180,13 @@ export function connect(url: string | URL, options: Options = {}): Client {
   }
 
   function report(error: unknown): void {
-    if (events.heard("error")) events.emit("error", error, console.error);
+    if (heard("error")) emit("error", error, console.error);
     else console.error(error);
   }
 
   function set(to: Status): void {
     status = to;
-    events.emit("state", to);
+    emit("state", to);
   }
 
   async function open(): Promise<void> {
@@ -336,7 +336,7 @@ export function connect(url: string | URL, options: Options = {}): Client {
       session = frame as Session;
       renewBefore(frame);
       topics.greeted(isSse, frame["user"]);
-    } else if (!topics.take(frame) && !requests.answer(frame) && type !== "pong") events.emit("message", frame);
+    } else if (!topics.take(frame) && !requests.answer(frame) && type !== "pong") emit("message", frame);
   }
 
   async function ask(kind: "keyed" | "again" | "once", message: Frame, { signal }: RequestOptions = {}): Promise<Frame> {
@@ -358,7 +358,7 @@ export function connect(url: string | URL, options: Options = {}): Client {
     get session() {
       return session;
     },
-    on: (type, listener) => events.on(type, listener),
+    on,
     subscribe: (name, options) => topics.add(name, options),
     inbox(options) {
       const inbox = topics.addInbox<any>(options);

@@ -1,4 +1,4 @@
-import { Emitter, type Report } from "./emitter.js";
+import { type Emitter, type Report, createEmitter } from "./emitter.js";
 import { FanfareError } from "./errors.js";
 import { isInbox, isPattern, matcher } from "./pattern.js";
 import { isPast, sameEpoch } from "./place.js";
@@ -165,8 +165,7 @@ export function createSubscription<T>(
   name: string,
   { since, last = 0, buffer = 1000, overflow }: SubscriptionOptions,
 ): Member & { subscription: Subscription<T> } {
-  const events = new Emitter<SubscriptionEvents<T>>(report);
-  const emit = events.emit.bind(events) as Member["emit"];
+  const { on, heard, emit } = createEmitter<SubscriptionEvents<T>>(report);
   const covers = name === INBOX ? isInbox : matcher(name);
   /** By topic, and the name's own: where the newest event stood, and the newest that a listener or a loop has got. */
   const received = new Map<string, string>();
@@ -225,15 +224,15 @@ export function createSubscription<T>(
 
   /** Tells listeners. A gap that is not listened for is reported: it never passes in silence. */
   function tell(item: Entry["item"]): void {
-    if (item.type === "event") return events.emit("event", item);
-    events.emit("gap", item);
-    if (isLooped || events.heard("gap")) return;
+    if (item.type === "event") return emit("event", item);
+    emit("gap", item);
+    if (isLooped || heard("gap")) return;
     report(new FanfareError("GAP", `Nothing listens for a gap of ${item.topic}`));
   }
 
   /** Gives listeners what waits, where there is no loop to take it. */
   function drain(): void {
-    for (let item; !isLooped && events.heard("event") && (item = shift()); ) tell(item);
+    for (let item; !isLooped && heard("event") && (item = shift()); ) tell(item);
   }
 
   function push(entry: Entry): void {
@@ -279,7 +278,7 @@ export function createSubscription<T>(
     state = to;
     error = because;
     wake();
-    events.emit("state", to);
+    emit("state", to);
   }
 
   function end(because?: FanfareError): void {
@@ -337,7 +336,7 @@ export function createSubscription<T>(
     },
     on(type, listener) {
       queueMicrotask(drain);
-      return events.on(type, listener);
+      return on(type, listener);
     },
     async ready() {
       for (; state !== "active"; await changed()) {
@@ -373,7 +372,7 @@ export function createSubscription<T>(
     last,
     places: received,
     covers,
-    emit,
+    emit: emit as Member["emit"],
     change,
     wake,
     begin,
