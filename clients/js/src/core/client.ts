@@ -5,7 +5,7 @@ import { FanfareError } from "./errors.js";
 import type { Frame, Link, Listener } from "./link.js";
 import type { Options, Token, TokenReason } from "./options.js";
 import { createRequests } from "./requests.js";
-import type { Subscription, SubscriptionOptions } from "./subscription.js";
+import { INBOX, type Subscription, type SubscriptionOptions } from "./subscription.js";
 import { createTopics } from "./topics.js";
 import { createWatch } from "./watch.js";
 import { constructorOf, openWebSocket } from "./websocket.js";
@@ -210,7 +210,7 @@ export function connect(url: string | URL, options: Options = {}): Client {
       if (sse) link = sse.openSse(address, token, options, listener, WebSocket && openAt);
       else {
         const target = new URL(address);
-        const place = topics.inboxPlace();
+        const place = topics.placeOf(INBOX);
         if (place) target.searchParams.set("inbox_after", place);
         link = openAt(target, listener);
       }
@@ -361,7 +361,7 @@ export function connect(url: string | URL, options: Options = {}): Client {
     on,
     subscribe: (name, options) => topics.add(name, options),
     inbox(options) {
-      const inbox = topics.addInbox<any>(options);
+      const inbox = topics.add<any>(INBOX, options);
       if (options?.since && link) reconnect();
       return inbox;
     },
@@ -393,10 +393,9 @@ export const randomKey = () => crypto.getRandomValues(new Uint32Array(4)).join("
 
 /** The value, or an exception after a time. */
 function within<T>(value: T | PromiseLike<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error("no answer")), TOKEN_MS_MAX);
-    Promise.resolve(value)
-      .then(resolve, reject)
-      .finally(() => clearTimeout(timer));
+  let timer: Timer;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error("No answer")), TOKEN_MS_MAX);
   });
+  return Promise.race([value, late]).finally(() => clearTimeout(timer));
 }

@@ -296,15 +296,15 @@ export function createSubscription<T>(
       const isName = topic === name;
       if (!isName && !covers(topic)) continue;
       const known = received.get(topic);
-      const live = `${epoch}-${BigInt(offset)}`;
-      const start = `${epoch}-${BigInt(offset) - BigInt(count)}`;
+      const before = (events: number | boolean) => `${epoch}-${BigInt(offset) - BigInt(events)}`;
+      const live = before(0);
       if (isName) begun = live;
       if (recovered === false && (known || resumes)) {
         // A gap follows. Until then the old place holds.
         renewed.set(topic, live);
       } else if (!known) {
         const behind = isName ? Math.max(0, Math.min(last, count)) : resumes && count;
-        set(topic, `${epoch}-${BigInt(offset) - BigInt(behind)}`);
+        set(topic, before(behind));
       } else if (recovered && isName && isPattern(topic)) set(topic, live);
       else if (known !== live) {
         const isSame = recovered && sameEpoch(known, live);
@@ -312,7 +312,7 @@ export function createSubscription<T>(
         const lost = isSame ? Number(BigInt(offset) - BigInt(count) - BigInt(known.split("-")[1]!)) : null;
         if (lost === null || lost > 0) {
           gap(topic, lost);
-          set(topic, recovered ? start : live);
+          set(topic, recovered ? before(count) : live);
         }
       }
     }

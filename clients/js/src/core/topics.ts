@@ -190,8 +190,7 @@ export function createTopics({ report, failure, ask, isOpen, opened }: TopicsOpt
 
   return {
     add: create,
-    addInbox: <T>(options?: SubscriptionOptions) => create<T>(INBOX, options),
-    inboxPlace: () => placesOf([INBOX]).get(INBOX),
+    placeOf: (name: string) => placesOf([name]).get(name),
     take,
     /** The connection is there. */
     greeted(overSse: boolean, user: unknown): void {
