@@ -153,8 +153,8 @@ const PLACES_MAX = 1000;
 /** What waits for a loop: an item, and where it leaves a topic. */
 interface Entry {
   item: TopicEvent<any> | Gap;
-  key?: string | undefined;
-  place?: string | undefined;
+  key: string;
+  place: string | undefined;
 }
 
 /** The name of what is for this user alone. No topic is called so. */
@@ -177,7 +177,7 @@ export function createSubscription<T>(
   let dropped = 0;
   const passed = new Map<string, string>();
   /** What waits for an item or a state to look at. */
-  let waiting: (() => void)[] = [];
+  const waiting: (() => void)[] = [];
   let isLooped = false;
   /** Where what was missed ends, by the newest confirmation. */
   let begun: string | undefined;
@@ -186,7 +186,8 @@ export function createSubscription<T>(
   /** Whether it was active on an earlier connection, or goes on from a saved position. */
   let wasActive = !!since;
 
-  function move(places: Map<string, string>, topic: string, place: string): void {
+  function move(places: Map<string, string>, topic: string, place: string | undefined): void {
+    if (!place) return;
     places.delete(topic);
     places.set(topic, place);
     if (places.size <= PLACES_MAX) return;
@@ -203,10 +204,9 @@ export function createSubscription<T>(
 
   /** Notes that an entry has been delivered. */
   function settle({ key, place }: Entry): void {
-    if (key && place) move(delivered, key, place);
+    move(delivered, key, place);
     // A pattern's own place comes with the confirmation, not with an event.
-    const own = received.get(name);
-    if (own && !queue.length) move(delivered, name, own);
+    if (!queue.length) move(delivered, name, received.get(name));
   }
 
   function shift(): Entry["item"] | undefined {
@@ -240,13 +240,13 @@ export function createSubscription<T>(
     if (isLooped) tell(entry.item);
     drain();
     wake();
-    if (queue.length <= buffer || queue.length < 2) return;
+    if (queue.length <= Math.max(1, buffer)) return;
     if (overflow === "end") {
       return end(new FanfareError("BUFFER_FULL", `The loop over ${name} is too slow`));
     }
     // The oldest goes, and is counted in a gap before those that wait.
     const oldest = queue.shift()!;
-    if (oldest.key && oldest.place) move(passed, oldest.key, oldest.place);
+    move(passed, oldest.key, oldest.place);
     dropped += oldest.item.type === "gap" ? (oldest.item.lost ?? NaN) : 1;
   }
 
@@ -255,7 +255,7 @@ export function createSubscription<T>(
     renewed.delete(topic);
     // What is for this user alone goes on wherever it is.
     if (name === INBOX) received.clear();
-    else if (place) move(received, topic, place);
+    else move(received, topic, place);
     push({ item: { type: "gap", topic, lost, reason: "gateway" }, key: topic, place });
     return !!place;
   }
@@ -266,9 +266,7 @@ export function createSubscription<T>(
   const changed = () => new Promise<void>((resolve) => waiting.push(resolve));
 
   function wake(): void {
-    const all = waiting;
-    waiting = [];
-    for (const resolve of all) resolve();
+    for (const resolve of waiting.splice(0)) resolve();
   }
 
   function change(to: SubscriptionState, because?: FanfareError): void {
@@ -331,8 +329,7 @@ export function createSubscription<T>(
     },
     get position() {
       const own = delivered.get(name);
-      const topics = [...delivered].filter(([topic]) => topic !== name);
-      return own && (isPattern(name) ? JSON.stringify(Object.fromEntries([[name, own], ...topics])) : own);
+      return own && (isPattern(name) ? JSON.stringify(Object.fromEntries([[name, own], ...delivered])) : own);
     },
     on(type, listener) {
       queueMicrotask(drain);
