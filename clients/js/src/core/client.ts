@@ -152,28 +152,30 @@ export function connect(url: string | URL, options: Options = {}): Client {
   const requests = createRequests(
     (text) => link!.send(text),
     // What is asked for before the first confirmation would come before it.
-    (kind) => isGreeted && (status.state === "open" || kind === "link"),
+    (kind) => isGreeted && (isOpen() || kind === "link"),
   );
 
-  const topics = createTopics({
-    report,
-    failure,
-    ask: (...request) => requests.add("link", ...request),
-    isOpen: () => status.state === "open",
-    opened() {
-      if (!isGreeted || status.state === "open") return;
-      attempts = failures = 0;
-      set({ state: "open" });
-      requests.flush();
-    },
-  });
+  const topics = createTopics(report, failure, (...request) => requests.add("link", ...request), isOpen, opened);
 
-  const watch = createWatch(options, {
-    canAsk: () => isGreeted,
-    ask: () => link!.send('{"type":"ping"}'),
-    lost: () => link && lost(1006, "No answer"),
-    wake: () => (status.state !== "waiting" ? watch.askNow() : isHinted || reconnect()),
-  });
+  const watch = createWatch(
+    options,
+    () => isGreeted,
+    () => link!.send('{"type":"ping"}'),
+    () => link && lost(1006, "No answer"),
+    () => (status.state !== "waiting" ? watch.askNow() : isHinted || reconnect()),
+  );
+
+  function isOpen(): boolean {
+    return status.state === "open";
+  }
+
+  /** The connection is good: something was confirmed. */
+  function opened(): void {
+    if (!isGreeted || isOpen()) return;
+    attempts = failures = 0;
+    set({ state: "open" });
+    requests.flush();
+  }
 
   function failure(): FanfareError | undefined {
     return /ended|closed/.test(status.state) ? status.error : undefined;
@@ -262,7 +264,7 @@ export function connect(url: string | URL, options: Options = {}): Client {
     const error = new FanfareError(name, message, remedy, { code, reason });
     const delay = Math.max(wanted, hint, /^Too many messages/.test(reason) ? 60_000 : 0);
     // Over SSE the greeting says less: streams may fail all the same.
-    if (!isGreeted || (isSse && status.state !== "open")) failures += 1;
+    if (!isGreeted || (isSse && !isOpen())) failures += 1;
     if (code === 1009) requests.failLargest();
     if (remedy === "token") need = code === 4002 ? "expired" : "refused";
     if (remedy === "fix" || (remedy === "token" && typeof source !== "function")) finish("ended", error);

@@ -84,14 +84,6 @@ export interface Confirmed {
   count?: number;
 }
 
-/** What a subscription needs of its client. */
-export interface Hub {
-  report: Report;
-  remove(member: Member): void;
-  /** Why nothing comes any more, `CLOSED` among it; undefined while something may. */
-  failure(): FanfareError | undefined;
-}
-
 /** A subscription, and what its client has to do with it. */
 export interface Member {
   readonly subscription: Subscription<any>;
@@ -160,8 +152,11 @@ interface Entry {
 /** The name of what is for this user alone. No topic is called so. */
 export const INBOX = "#inbox";
 
+/** `failure` says why nothing comes any more, `CLOSED` among it; it is undefined while something may. */
 export function createSubscription<T>(
-  { report, remove, failure }: Hub,
+  report: Report,
+  failure: () => FanfareError | undefined,
+  remove: (member: Member) => void,
   name: string,
   { since, last = 0, buffer = 1000, overflow }: SubscriptionOptions,
 ): Member & { subscription: Subscription<T> } {

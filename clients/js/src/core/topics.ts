@@ -1,3 +1,4 @@
+import type { Report } from "./emitter.js";
 import { FanfareError } from "./errors.js";
 import type { Frame } from "./link.js";
 import { isInbox, isPattern, matcher } from "./pattern.js";
@@ -13,19 +14,18 @@ const LAST_MARGIN = 100;
 /** Places in one message, unless there are more names or the gateway names another limit. */
 const RECOVER_MAX = 50;
 
-export interface TopicsOptions {
-  report(error: unknown): void;
-  /** Why nothing comes any more. */
-  failure(): FanfareError | undefined;
-  /** Asks on this connection: a message, made when it is sent. */
-  ask(encode: () => string, done: (answer: Frame) => void, fail: (error: any) => unknown): void;
-  isOpen(): boolean;
-  /** The first confirmation has come: the connection is good. */
-  opened(): void;
-}
-
-/** The client's subscriptions, and what of them the connection has. */
-export function createTopics({ report, failure, ask, isOpen, opened }: TopicsOptions) {
+/**
+ * The client's subscriptions, and what of them the connection has. `failure` says why nothing comes any more; `ask` asks
+ * on this connection, with a message that is made when it is sent; `opened` is told of each confirmation: the connection
+ * is good.
+ */
+export function createTopics(
+  report: Report,
+  failure: () => FanfareError | undefined,
+  ask: (encode: () => string, done: (answer: Frame) => void, fail: (error: any) => unknown) => void,
+  isOpen: () => boolean,
+  opened: () => void,
+) {
   const members = new Set<Member>();
   /** Names that this connection was asked for, with the newest request for each, and those that it has confirmed. */
   const asked = new Map<string, unknown>();
@@ -41,7 +41,7 @@ export function createTopics({ report, failure, ask, isOpen, opened }: TopicsOpt
   const called = (name: string) => [...members].filter((member) => member.name === name);
 
   function create<T>(name: string, options: SubscriptionOptions = {}) {
-    const member = createSubscription<T>({ report, failure, remove }, name, options);
+    const member = createSubscription<T>(report, failure, remove, name, options);
     members.add(member);
     // A topic that flows already begins at another place only if it begins anew.
     if (options.since || options.last) forget(name);
