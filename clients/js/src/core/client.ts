@@ -218,8 +218,8 @@ export function connect(url: string | URL, options: Options = {}): Client {
       }
     } catch (cause) {
       if (!isCurrent()) return;
-      const why = cause instanceof Error ? cause.message : (cause ?? "There is no token");
-      const error = new FanfareError(need ? "TOKEN" : "CONNECTION_LOST", `${why}`, "token", {}, cause);
+      const why = String(cause ?? "There is no token");
+      const error = new FanfareError(need ? "TOKEN" : "CONNECTION_LOST", why, "token", {}, cause);
       if (cause === null) return finish("ended", error);
       // What there is may be no token at all.
       need ??= "refused";
@@ -361,7 +361,7 @@ export function connect(url: string | URL, options: Options = {}): Client {
       return session;
     },
     on,
-    subscribe: (name, options) => topics.add(name, options),
+    subscribe: topics.add,
     inbox(options) {
       const inbox = topics.add<any>(INBOX, options);
       if (options?.since && link) reconnect();

@@ -197,13 +197,7 @@ export function createSubscription<T>(
     if (!queue.length) move(delivered, topic, place);
   }
 
-  /** Notes that an entry has been delivered. */
-  function settle({ key, place }: Entry): void {
-    move(delivered, key, place);
-    // A pattern's own place comes with the confirmation, not with an event.
-    if (!queue.length) move(delivered, name, received.get(name));
-  }
-
+  /** Takes what comes next, which is delivered by that. */
   function shift(): Entry["item"] | undefined {
     if (dropped !== 0) {
       const lost = dropped || null;
@@ -213,16 +207,20 @@ export function createSubscription<T>(
       return { type: "gap", topic: name, lost, reason: "buffer" };
     }
     const entry = queue.shift();
-    if (entry) settle(entry);
-    return entry?.item;
+    if (!entry) return;
+    move(delivered, entry.key, entry.place);
+    // A pattern's own place comes with the confirmation, not with an event.
+    if (!queue.length) move(delivered, name, received.get(name));
+    return entry.item;
   }
 
   /** Tells listeners. A gap that is not listened for is reported: it never passes in silence. */
   function tell(item: Entry["item"]): void {
-    if (item.type === "event") return emit("event", item);
-    emit("gap", item);
-    if (isLooped || heard("gap")) return;
-    report(new FanfareError("GAP", `Nothing listens for a gap of ${item.topic}`));
+    const { type, topic } = item;
+    emit(type, item as any);
+    if (type === "gap" && !isLooped && !heard(type)) {
+      report(new FanfareError("GAP", `Nothing listens for a gap of ${topic}`));
+    }
   }
 
   /** Gives listeners what waits, where there is no loop to take it. */
@@ -341,13 +339,11 @@ export function createSubscription<T>(
       isLooped = true;
       return {
         async next() {
-          for (;;) {
+          for (; ; await changed()) {
             const value = shift();
-            if (value) return { done: false, value };
             const reason = why();
-            if (reason?.code === "CLOSED") return { done: true, value: undefined };
+            if (value || reason?.code === "CLOSED") return { done: !value, value } as IteratorResult<TopicEvent<T>>;
             if (reason) throw reason;
-            await changed();
           }
         },
         async return() {

@@ -202,10 +202,10 @@ export function createTopics(
       asked.clear();
       confirmed.clear();
       short.clear();
-      for (const member of [...members]) member.change("pending");
+      for (const member of members) member.change("pending");
     },
     wake(): void {
-      for (const member of [...members]) member.wake();
+      for (const member of members) member.wake();
     },
   };
 }
