@@ -218,7 +218,7 @@ export function connect(url: string | URL, options: Options = {}): Client {
       }
     } catch (cause) {
       if (!isCurrent()) return;
-      const why = String(cause ?? "There is no token");
+      const why = String(cause ?? "No token");
       const error = new FanfareError(need ? "TOKEN" : "CONNECTION_LOST", why, "token", {}, cause);
       if (cause === null) return finish("ended", error);
       // What there is may be no token at all.
@@ -259,7 +259,7 @@ export function connect(url: string | URL, options: Options = {}): Client {
 
   function lost(code: number, reason: string, wanted = 0): void {
     const remedy = closeRemedy(code, reason);
-    const message = reason || `The connection closed with ${code}`;
+    const message = reason || `Closed with ${code}`;
     const name = remedy === "token" ? "AUTHENTICATION_FAILED" : "CONNECTION_LOST";
     const error = new FanfareError(name, message, remedy, { code, reason });
     const delay = Math.max(wanted, hint, /^Too many messages/.test(reason) ? 60_000 : 0);

@@ -219,7 +219,7 @@ export function createSubscription<T>(
     const { type, topic } = item;
     emit(type, item as any);
     if (type === "gap" && !isLooped && !heard(type)) {
-      report(new FanfareError("GAP", `Nothing listens for a gap of ${topic}`));
+      report(new FanfareError("GAP", `No listener for a gap of ${topic}`));
     }
   }
 

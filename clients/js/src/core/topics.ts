@@ -108,7 +108,7 @@ export function createTopics(
     for (const name of names) {
       short.delete(name);
       if (events.includes(name)) confirmed.add(name);
-      else reject(name, refusal ?? new FanfareError("REJECTED", `The gateway refuses ${name}`, "token"));
+      else reject(name, refusal ?? new FanfareError("REJECTED", `${name} is refused`, "token"));
     }
     for (const member of [...members]) {
       const { name, last, places } = member;
@@ -152,10 +152,9 @@ export function createTopics(
       // Not while others are missing something. Where a stream goes on, it gives nothing twice.
       const mayBegin = short.has(topic) || all.every((member) => member.isCurrent() || !member.places.has(topic));
       if (last && mayBegin && !(place && isSse) && !isPattern(topic)) return [topic, { last: place ? last + LAST_MARGIN : last }];
-      if (!place) return [topic, false];
-      const [epoch, offset] = parse(place) ?? [];
+      const [epoch, offset] = parse(place ?? "") ?? [];
       // A stream's place says nothing on a WebSocket: a gap is told.
-      return [topic, epoch ? { epoch, offset } : isSse && { cursor: place.slice(4) }];
+      return [topic, epoch ? { epoch, offset } : isSse && place && { cursor: place.slice(4) }];
     });
     const all = [...new Map(entries.filter(([, from]) => from))];
     // It takes as many as subscriptions, and fifty usually.
