@@ -65,24 +65,25 @@ export function createTopics(
 
   /** Has the connection subscribe to what it was not asked for yet. The first message of a connection is its test. */
   function sync(): void {
-    const wanted = new Set<string>();
-    for (const member of members) {
-      const { name, subscription } = member;
-      if (subscription.state !== "pending") continue;
-      const active = confirmed.has(name) && called(name).find(isActive);
-      if (active) member.join(active);
-      else if (name !== INBOX) asked.has(name) || wanted.add(name);
-      else if (hasUser) member.begin([]);
-    }
-    const names = [...wanted];
-    if (!names.length && isOpen()) return;
+    const names: string[] = [];
     let recover: Frame = {};
     let refusal: FanfareError | undefined;
     const encode = () => {
       recover = recoverOf(names);
       return JSON.stringify({ type: names.length ? "subscribe" : "ping", events: names, recover });
     };
-    for (const name of names) asked.set(name, encode);
+    for (const member of members) {
+      const { name, subscription } = member;
+      if (subscription.state !== "pending") continue;
+      const active = confirmed.has(name) && called(name).find(isActive);
+      if (active) member.join(active);
+      else if (name === INBOX) hasUser && member.begin([]);
+      else if (!asked.has(name)) {
+        asked.set(name, encode);
+        names.push(name);
+      }
+    }
+    if (!names.length && isOpen()) return;
     // Not those that were given up meanwhile, nor those that another request is to begin anew.
     const own = () => names.filter((name) => asked.get(name) === encode);
     const done = (answer: Frame) => {
