@@ -143,7 +143,7 @@ export function connect(url: string | URL, options: Options = {}): Client {
   let isHinted = false;
 
   let source: Token = options.token;
-  let token: string | undefined;
+  let token: string | null | undefined;
   /** Counts those who are logged in: a token that was asked for one of them is not for the next. */
   let logins = 0;
   /** Why another token is needed. */
@@ -233,7 +233,7 @@ export function connect(url: string | URL, options: Options = {}): Client {
     const taken = typeof source === "function" ? await within(source({ reason })) : source;
     if (own !== logins) return;
     if (taken === null && /expired|refused/.test(reason)) throw null;
-    token = taken || undefined;
+    token = taken;
     need = undefined;
   }
 
@@ -397,7 +397,7 @@ export const randomKey = () => crypto.getRandomValues(new Uint32Array(4)).join("
 function within<T>(value: T | PromiseLike<T>): Promise<T> {
   let timer: Timer;
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error("No answer")), TOKEN_MS_MAX);
+    timer = setTimeout(reject, TOKEN_MS_MAX, "No answer");
   });
   return Promise.race([value, late]).finally(() => clearTimeout(timer));
 }

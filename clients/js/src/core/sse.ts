@@ -18,7 +18,7 @@ const UPGRADE_MS_MIN = 30_000;
  */
 export function openSse(
   base: URL,
-  token: string | undefined,
+  token: string | null | undefined,
   { fetch: request = fetch, credentials = "same-origin", streamsMax = 5 }: Options,
   listener: Listener,
   openWebSocket?: (url: URL, listener: Listener) => Link,

@@ -24,7 +24,7 @@ export function constructorOf(given: WebSocketConstructor | undefined): WebSocke
 export function openWebSocket(
   constructor: WebSocketConstructor,
   url: string,
-  token: string | undefined,
+  token: string | null | undefined,
   listener: Listener,
 ): Link {
   const socket = new constructor(url, token ? ["bearer", token] : []);
