@@ -315,7 +315,7 @@ export function connect(url: string | URL, options: Options = {}): Client {
       handle(typeof frame === "string" ? JSON.parse(frame) : frame);
     } catch (cause) {
       if (own !== generation) return;
-      const error = new FanfareError("BROKEN_FRAME", "A broken frame", "fix", {}, cause);
+      const error = new FanfareError("BROKEN_FRAME", String(cause), "fix", {}, cause);
       report(error);
       // What was in it comes again. A gateway that does it again and again is asked ever more slowly.
       attempts = Math.max(attempts, broken++);
@@ -331,7 +331,7 @@ export function connect(url: string | URL, options: Options = {}): Client {
     hint = (type === "error" && details?.retry_after * 1000) || 0;
     if (type === "batch") for (const message of frame["messages"]) own === generation && handle(message);
     // Answers are missing. Those that wait for one ask again.
-    else if (type === "gap" && frame["event"] === null) lost(1006, "Answers are missing");
+    else if (type === "gap" && frame["event"] === null) lost(1006, "No answer");
     else if (type === "connection_established") {
       if (isGreeted) return;
       isGreeted = true;
@@ -384,7 +384,7 @@ export function connect(url: string | URL, options: Options = {}): Client {
     },
     reconnect,
     close() {
-      if (status.state !== "closed") finish("closed", new FanfareError("CLOSED", "Closed by close()"));
+      if (status.state !== "closed") finish("closed", new FanfareError("CLOSED", "Closed"));
     },
   };
 }

@@ -132,7 +132,7 @@ export function createRequests(send: (text: string) => void, maySend: (kind: Kin
     /** One of those that were sent was too large. It is not sent again. */
     failLargest(): void {
       const sent = [...requests].filter(([, { sent }]) => sent).sort(([, a], [, b]) => b.sent - a.sent);
-      end(sent[0]?.[0])?.fail(new FanfareError("MESSAGE_TOO_LARGE", "Too large: send less at once"));
+      end(sent[0]?.[0])?.fail(new FanfareError("MESSAGE_TOO_LARGE", "Too large: send less"));
     },
   };
 }
