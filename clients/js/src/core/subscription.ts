@@ -100,8 +100,6 @@ export interface Member {
   wake(): void;
   /** Whether it is active and has what the confirmation said would come first. */
   isCurrent(): boolean;
-  /** Goes on where another one of the same name is. */
-  join(other: Member): void;
   /** What a confirmation says of topics. */
   begin(topics: readonly (readonly [topic: string, place: Confirmed])[]): void;
   take(event: TopicEvent<any>): void;
@@ -367,10 +365,6 @@ export function createSubscription<T>(
     gap,
     place: set,
     isCurrent: () => state === "active" && (!begun || isPast(begun, received.get(name) ?? "")),
-    join(other: Member) {
-      for (const [topic, place] of other.places) set(topic, place);
-      change("active");
-    },
     take(event: TopicEvent<any>) {
       const { topic, position: place } = event;
       const key = name === INBOX ? name : topic;

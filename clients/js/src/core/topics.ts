@@ -76,8 +76,11 @@ export function createTopics(
       const { name, subscription } = member;
       if (subscription.state !== "pending") continue;
       const active = confirmed.has(name) && called(name).find(isActive);
-      if (active) member.join(active);
-      else if (name === INBOX) hasUser && member.begin([]);
+      if (active) {
+        // It goes on where the other one is.
+        for (const [topic, place] of active.places) member.place(topic, place);
+        member.change("active");
+      } else if (name === INBOX) hasUser && member.begin([]);
       else if (!asked.has(name)) {
         asked.set(name, encode);
         names.push(name);
