@@ -212,7 +212,7 @@ export function connect(url: string | URL, options: Options = {}): Client {
       if (sse) link = sse.openSse(address, token, options, listener, WebSocket && openAt);
       else {
         const target = new URL(address);
-        const place = topics.placeOf(INBOX);
+        const place = topics.placesOf([INBOX]).get(INBOX);
         if (place) target.searchParams.set("inbox_after", place);
         link = openAt(target, listener);
       }
@@ -299,7 +299,6 @@ export function connect(url: string | URL, options: Options = {}): Client {
     watch.listen(false);
     set({ state, error });
     requests.fail(error);
-    topics.wake();
   }
 
   function reconnect(): void {

@@ -96,8 +96,6 @@ export interface Member {
   covers(topic: string): boolean;
   emit: Emitter<SubscriptionEvents<unknown>>["emit"];
   change(state: SubscriptionState, error?: FanfareError): void;
-  /** Has loops and those who wait for it look again. */
-  wake(): void;
   /** Whether it is active and has what the confirmation said would come first. */
   isCurrent(): boolean;
   /** What a confirmation says of topics. */
@@ -260,13 +258,14 @@ export function createSubscription<T>(
     for (const resolve of waiting.splice(0)) resolve();
   }
 
+  /** Changes the state, if it is another one. In any case all that waits looks again, after the caller's turn. */
   function change(to: SubscriptionState, because?: FanfareError): void {
+    wake();
     if (to === "pending") renewed.clear();
     if (to === "active") wasActive = true;
     if (state === "ended" || (to === state && because === error)) return;
     state = to;
     error = because;
-    wake();
     emit("state", to);
   }
 
@@ -360,7 +359,6 @@ export function createSubscription<T>(
     covers,
     emit: emit as Member["emit"],
     change,
-    wake,
     begin,
     gap,
     place: set,

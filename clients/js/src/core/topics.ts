@@ -193,7 +193,7 @@ export function createTopics(
 
   return {
     add: create,
-    placeOf: (name: string) => placesOf([name]).get(name),
+    placesOf,
     take,
     /** The connection is there. */
     greeted(overSse: boolean, user: unknown): void {
@@ -206,9 +206,6 @@ export function createTopics(
       confirmed.clear();
       short.clear();
       for (const member of members) member.change("pending");
-    },
-    wake(): void {
-      for (const member of members) member.wake();
     },
   };
 }
