@@ -139,11 +139,7 @@ export interface Subscription<T = unknown> extends AsyncIterable<TopicEvent<T> |
 const PLACES_MAX = 1000;
 
 /** What waits for a loop: an item, and where it leaves a topic. */
-interface Entry {
-  item: TopicEvent<any> | Gap;
-  key: string;
-  place: string | undefined;
-}
+type Entry = [item: TopicEvent<any> | Gap, key: string, place: string | undefined];
 
 /** The name of what is for this user alone. No topic is called so. */
 export const INBOX = "#inbox";
@@ -194,7 +190,7 @@ export function createSubscription<T>(
   }
 
   /** Takes what comes next, which is delivered by that. */
-  function shift(): Entry["item"] | undefined {
+  function shift(): Entry[0] | undefined {
     if (dropped !== 0) {
       const lost = dropped || null;
       dropped = 0;
@@ -202,16 +198,16 @@ export function createSubscription<T>(
       passed.clear();
       return { type: "gap", topic: name, lost, reason: "buffer" };
     }
-    const entry = queue.shift();
-    if (!entry) return;
-    move(delivered, entry.key, entry.place);
+    if (!queue.length) return;
+    const [item, key, place] = queue.shift()!;
+    move(delivered, key, place);
     // A pattern's own place comes with the confirmation, not with an event.
     if (!queue.length) move(delivered, name, received.get(name));
-    return entry.item;
+    return item;
   }
 
   /** Tells listeners. A gap that is not listened for is reported: it never passes in silence. */
-  function tell(item: Entry["item"]): void {
+  function tell(item: Entry[0]): void {
     const { type, topic } = item;
     emit(type, item as any);
     if (type === "gap" && !isLooped && !heard(type)) {
@@ -224,9 +220,9 @@ export function createSubscription<T>(
     for (let item; !isLooped && heard("event") && (item = shift()); ) tell(item);
   }
 
-  function push(entry: Entry): void {
+  function push(...entry: Entry): void {
     queue.push(entry);
-    if (isLooped) tell(entry.item);
+    if (isLooped) tell(entry[0]);
     drain();
     wake();
     if (queue.length <= Math.max(1, buffer)) return;
@@ -234,9 +230,9 @@ export function createSubscription<T>(
       return end(new FanfareError("BUFFER_FULL", `The loop over ${name} is too slow`));
     }
     // The oldest goes, and is counted in a gap before those that wait.
-    const oldest = queue.shift()!;
-    move(passed, oldest.key, oldest.place);
-    dropped += oldest.item.type === "gap" ? (oldest.item.lost ?? NaN) : 1;
+    const [oldest, key, place] = queue.shift()!;
+    move(passed, key, place);
+    dropped += oldest.type === "gap" ? (oldest.lost ?? NaN) : 1;
   }
 
   function gap(topic: string, lost: number | null): boolean {
@@ -245,7 +241,7 @@ export function createSubscription<T>(
     // What is for this user alone goes on wherever it is.
     if (name === INBOX) received.clear();
     else move(received, topic, place);
-    push({ item: { type: "gap", topic, lost, reason: "gateway" }, key: topic, place });
+    push({ type: "gap", topic, lost, reason: "gateway" }, topic, place);
     return !!place;
   }
 
@@ -369,7 +365,7 @@ export function createSubscription<T>(
       const known = received.get(key);
       if (state !== "active" || (known && isPast(place, known))) return;
       move(received, key, place);
-      push({ item: event, key, place });
+      push(event, key, place);
     },
   };
   return member;
