@@ -341,7 +341,7 @@ export function createSubscription<T>(
         },
         async return() {
           end();
-          return { done: true, value: undefined };
+          return { done: true } as IteratorReturnResult<undefined>;
         },
       };
     },

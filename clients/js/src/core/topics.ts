@@ -95,7 +95,7 @@ export function createTopics(
       syncSoon();
     };
     const fail = (error: FanfareError) => {
-      const limit = Number(error.details["limit"]);
+      const limit: any = error.details["limit"];
       if (error.code === "SUBSCRIPTION_LIMIT" && limit < Object.keys(recover).length) {
         recover_max = limit;
         return ask(encode, done, fail);
