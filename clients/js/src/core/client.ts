@@ -150,6 +150,7 @@ export function connect(url: string | URL, options: Options = {}): Client {
   let need: TokenReason | undefined = "first";
 
   const requests = createRequests(
+    failure,
     (text) => link!.send(text),
     // What is asked for before the first confirmation would come before it.
     (kind) => isGreeted && (isOpen() || kind === "link"),
@@ -340,12 +341,6 @@ export function connect(url: string | URL, options: Options = {}): Client {
     } else if (!topics.take(frame) && !requests.answer(frame) && type !== "pong") emit("message", frame);
   }
 
-  async function ask(kind: "keyed" | "again" | "once", message: Frame, { signal }: RequestOptions = {}): Promise<Frame> {
-    const error = failure();
-    if (error) throw error;
-    return requests.ask(kind, message, signal);
-  }
-
   // The caller subscribes first.
   queueMicrotask(() => generation || reconnect());
 
@@ -368,12 +363,12 @@ export function connect(url: string | URL, options: Options = {}): Client {
     },
     async publish(topic, data, options) {
       const key = options?.key ?? randomKey();
-      return (await ask("keyed", { type: "publish", event: topic, data, key }, options))["result"]["offset"];
+      return (await requests.ask("keyed", { type: "publish", event: topic, data, key }, options))["result"]["offset"];
     },
     async query(query, params, options) {
-      return (await ask("again", { type: "query", params: { ...params, query } }, options))["result"];
+      return (await requests.ask("again", { type: "query", params: { ...params, query } }, options))["result"];
     },
-    request: (message, options) => ask("once", message, options),
+    request: (message, options) => requests.ask("once", message, options),
     authenticate(given = source) {
       source = given;
       logins += 1;

@@ -1,5 +1,6 @@
 import { errorRemedy, isSentAgain } from "./codes.js";
 import { FanfareError } from "./errors.js";
+import type { RequestOptions } from "./client.js";
 import type { Frame } from "./link.js";
 
 /** Requests that wait for an answer, or for a connection. */
@@ -30,8 +31,12 @@ interface Request {
   first: number;
 }
 
-/** Requests in their order, from the call to the answer, over any number of connections. */
-export function createRequests(send: (text: string) => void, maySend: (kind: Kind) => boolean) {
+/** Requests in their order, from the call to the answer, over any number of connections. `failure` says why there is none to come. */
+export function createRequests(
+  failure: () => FanfareError | undefined,
+  send: (text: string) => void,
+  maySend: (kind: Kind) => boolean,
+) {
   const requests = new Map<unknown, Request>();
   let lastId = 0;
   let pause: ReturnType<typeof setTimeout> | undefined;
@@ -71,7 +76,9 @@ export function createRequests(send: (text: string) => void, maySend: (kind: Kin
     flush,
 
     /** A caller's request. */
-    async ask(kind: Kind, message: Frame, signal?: AbortSignal): Promise<Frame> {
+    async ask(kind: Kind, message: Frame, { signal }: RequestOptions = {}): Promise<Frame> {
+      const error = failure();
+      if (error) throw error;
       signal?.throwIfAborted();
       if (requests.size >= REQUESTS_MAX) {
         throw new FanfareError("QUEUE_FULL", "Too many requests wait", "retry");
