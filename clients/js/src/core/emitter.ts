@@ -17,14 +17,15 @@ export function createEmitter<Events extends object>(report: Report): Emitter<Ev
     on(type, listener) {
       const entry = [type, listener] as const;
       entries.add(entry);
-      return () => void entries.delete(entry);
+      return () => entries.delete(entry);
     },
     heard: (type) => [...entries].some(([one]) => one === type),
     emit(type, value, to = report) {
       for (const [one, listener] of [...entries]) {
         try {
-          const result = one === type && listener(value);
-          if (result instanceof Promise) result.catch(to);
+          const result: any = one === type && listener(value);
+          // A promise, of whichever realm.
+          result?.catch?.(to);
         } catch (error) {
           to(error);
         }

@@ -110,7 +110,7 @@ export function createRequests(
           flush();
         }, delay);
       } else if (type === "error") {
-        const error = new FanfareError(String(code), String(message), errorRemedy(code), details);
+        const error = new FanfareError(String(code), message, errorRemedy(code), details);
         if (!request?.fail(error)) requests.delete(id);
       } else end(id)?.done(frame);
       return !!request;
