@@ -199,13 +199,13 @@ export function connect(url: string | URL, options: Options = {}): Client {
     try {
       if (isCurrent() && need) await takeToken(need);
       if (!isCurrent()) return;
-      const transport = transports[(failures >> 1) % transports.length];
       const listener = {
         heard: () => isCurrent() && watch.hear(),
         frame: (frame: unknown) => isCurrent() && take(frame),
         end: (code: number, reason: string, hint?: number) => isCurrent() && lost(code, reason, hint),
       };
-      const sse = transport === "sse" && (await import("./sse.js").catch((cause) => listener.end(1006, `${cause}`)));
+      const wantsSse = transports[(failures >> 1) % transports.length] === "sse";
+      const sse = wantsSse && (await import("./sse.js").catch((cause) => listener.end(1006, String(cause))));
       if (!isCurrent()) return;
       watch.hear();
       isSse = !!sse;

@@ -56,11 +56,11 @@ export function createRequests(
       request.at = Date.now();
       if (request.kind === "keyed" && request.first && request.at - request.first > KEY_MS) {
         unknown(id);
-        continue;
+      } else {
+        const text = request.encode();
+        request.sent = text.length;
+        send(`${text.slice(0, -1)},"id":${id}}`);
       }
-      const text = request.encode();
-      request.sent = text.length;
-      send(`${text.slice(0, -1)},"id":${id}}`);
     }
   }
 
@@ -81,7 +81,7 @@ export function createRequests(
       if (error) throw error;
       signal?.throwIfAborted();
       if (requests.size >= REQUESTS_MAX) {
-        throw new FanfareError("QUEUE_FULL", "Too many requests wait", "retry");
+        throw new FanfareError("QUEUE_FULL", "Too many requests", "retry");
       }
       // As it is now, and not when it is sent.
       const text = JSON.stringify(message);

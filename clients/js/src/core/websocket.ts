@@ -17,7 +17,7 @@ export interface WebSocketLike {
 export function constructorOf(given: WebSocketConstructor | undefined): WebSocketConstructor {
   const found = given ?? (globalThis.WebSocket as WebSocketConstructor | undefined);
   if (found) return found;
-  throw new FanfareError("NO_WEBSOCKET", "Install ws and give its WebSocket as an option");
+  throw new FanfareError("NO_WEBSOCKET", "Give the WebSocket of ws as an option");
 }
 
 /** A WebSocket. Throws what its constructor does, of a token that no header can have for example. */
