@@ -260,7 +260,7 @@ export function connect(url: string | URL, options: Options = {}): Client {
 
   function lost(code: number, reason: string, wanted = 0): void {
     const remedy = closeRemedy(code, reason);
-    const message = reason || `Closed with ${code}`;
+    const message = reason || `Closed: ${code}`;
     const name = remedy === "token" ? "AUTHENTICATION_FAILED" : "CONNECTION_LOST";
     const error = new FanfareError(name, message, remedy, { code, reason });
     const delay = Math.max(wanted, hint, /^Too many messages/.test(reason) ? 60_000 : 0);

@@ -48,7 +48,7 @@ export function createRequests(
   };
 
   const unknown = (id: unknown) =>
-    end(id)?.fail(new FanfareError("OUTCOME_UNKNOWN", "It may be done or not", "retry"));
+    end(id)?.fail(new FanfareError("OUTCOME_UNKNOWN", "It may be done", "retry"));
 
   function flush(): void {
     for (const [id, request] of requests) {

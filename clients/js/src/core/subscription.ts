@@ -227,7 +227,7 @@ export function createSubscription<T>(
     wake();
     if (queue.length <= Math.max(1, buffer)) return;
     if (overflow === "end") {
-      return end(new FanfareError("BUFFER_FULL", `The loop over ${name} is too slow`));
+      return end(new FanfareError("BUFFER_FULL", `A loop over ${name} is slow`));
     }
     // The oldest goes, and is counted in a gap before those that wait.
     const [oldest, key, place] = queue.shift()!;
