@@ -1,6 +1,5 @@
 import { errorRemedy, isSentAgain } from "./codes.js";
 import { FanfareError } from "./errors.js";
-import type { RequestOptions } from "./client.js";
 import type { Frame } from "./link.js";
 
 /** Requests that wait for an answer, or for a connection. */
@@ -31,7 +30,10 @@ interface Request {
   first: number;
 }
 
-/** Requests in their order, from the call to the answer, over any number of connections. `failure` says why there is none to come. */
+/**
+ * Requests in their order, from the call to the answer, over any number of connections. `failure` says why there is none
+ * to come.
+ */
 export function createRequests(
   failure: () => FanfareError | undefined,
   send: (text: string) => void,
@@ -76,12 +78,12 @@ export function createRequests(
     flush,
 
     /** A caller's request. */
-    async ask(kind: Kind, message: Frame, { signal }: RequestOptions = {}): Promise<Frame> {
+    async ask(kind: Kind, message: Frame, { signal }: { signal?: AbortSignal | undefined } = {}): Promise<Frame> {
       const error = failure();
       if (error) throw error;
       signal?.throwIfAborted();
       if (requests.size >= REQUESTS_MAX) {
-        throw new FanfareError("QUEUE_FULL", "Too many requests", "retry");
+        throw new FanfareError("QUEUE_FULL", "Too many requests wait", "retry");
       }
       // As it is now, and not when it is sent.
       const text = JSON.stringify(message);
