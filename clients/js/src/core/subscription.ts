@@ -227,7 +227,7 @@ export function createSubscription<T>(
     wake();
     if (queue.length <= Math.max(1, buffer)) return;
     if (overflow === "end") {
-      return end(new FanfareError("BUFFER_FULL", `A loop over ${name} is slow`));
+      return end(new FanfareError("BUFFER_FULL", `${name}: a slow loop`));
     }
     // The oldest goes, and is counted in a gap before those that wait.
     const [oldest, key, place] = queue.shift()!;
@@ -246,7 +246,7 @@ export function createSubscription<T>(
   }
 
   const why = () =>
-    /rejected|ended/.test(state) ? (error ?? new FanfareError("CLOSED", "Unsubscribed")) : failure();
+    /rejected|ended/.test(state) ? (error ?? new FanfareError("CLOSED", "Closed")) : failure();
 
   const changed = () => new Promise<void>((resolve) => waiting.push(resolve));
 
