@@ -1,11 +1,11 @@
 import { backoff } from "./backoff.js";
 import { closeRemedy } from "./codes.js";
-import { Emitter } from "./emitter.js";
+import { createEmitter } from "./emitter.js";
 import { FanfareError } from "./errors.js";
-import type { Frame, Link } from "./link.js";
+import type { Frame, Link, Listener } from "./link.js";
 import type { Options, Token, TokenReason } from "./options.js";
 import { createRequests } from "./requests.js";
-import type { Subscription, SubscriptionOptions } from "./subscription.js";
+import { INBOX, type Subscription, type SubscriptionOptions } from "./subscription.js";
 import { createTopics } from "./topics.js";
 import { createWatch } from "./watch.js";
 import { constructorOf, openWebSocket } from "./websocket.js";
@@ -122,7 +122,7 @@ export function connect(url: string | URL, options: Options = {}): Client {
   address.protocol = address.protocol.replace("http", "ws");
   const WebSocket = transports.includes("ws") ? constructorOf(options.WebSocket) : undefined;
 
-  const events = new Emitter<ClientEvents>(report);
+  const { on, heard, emit } = createEmitter<ClientEvents>(report);
   let status: Status = { state: "connecting" };
   let session: Session | undefined;
 
@@ -143,50 +143,53 @@ export function connect(url: string | URL, options: Options = {}): Client {
   let isHinted = false;
 
   let source: Token = options.token;
-  let token: string | undefined;
+  let token: string | null | undefined;
   /** Counts those who are logged in: a token that was asked for one of them is not for the next. */
   let logins = 0;
   /** Why another token is needed. */
   let need: TokenReason | undefined = "first";
 
   const requests = createRequests(
+    failure,
     (text) => link!.send(text),
     // What is asked for before the first confirmation would come before it.
-    (kind) => isGreeted && (status.state === "open" || kind === "link"),
+    (kind) => isGreeted && (isOpen() || kind === "link"),
   );
 
-  const topics = createTopics({
-    report,
-    failure,
-    ask: (...request) => requests.add("link", ...request),
-    isOpen: () => status.state === "open",
-    opened() {
-      if (!isGreeted || status.state === "open") return;
-      attempts = failures = 0;
-      set({ state: "open" });
-      requests.flush();
-    },
-  });
+  const topics = createTopics(report, failure, (...request) => requests.add("link", ...request), isOpen, opened);
 
-  const watch = createWatch(options, {
-    canAsk: () => isGreeted,
-    ask: () => link!.send('{"type":"ping"}'),
-    lost: () => link && lost(1006, "No answer"),
-    wake: () => (status.state !== "waiting" ? watch.askNow() : isHinted || reconnect()),
-  });
+  const watch = createWatch(
+    options,
+    () => isGreeted,
+    () => link!.send('{"type":"ping"}'),
+    () => link && lost(1006, "No answer"),
+    () => (status.state !== "waiting" ? watch.askNow() : isHinted || reconnect()),
+  );
+
+  function isOpen(): boolean {
+    return status.state === "open";
+  }
+
+  /** The connection is good: something was confirmed. */
+  function opened(): void {
+    if (!isGreeted || isOpen()) return;
+    attempts = failures = 0;
+    set({ state: "open" });
+    requests.flush();
+  }
 
   function failure(): FanfareError | undefined {
     return /ended|closed/.test(status.state) ? status.error : undefined;
   }
 
   function report(error: unknown): void {
-    if (events.heard("error")) events.emit("error", error, console.error);
+    if (heard("error")) emit("error", error, console.error);
     else console.error(error);
   }
 
   function set(to: Status): void {
     status = to;
-    events.emit("state", to);
+    emit("state", to);
   }
 
   async function open(): Promise<void> {
@@ -196,27 +199,28 @@ export function connect(url: string | URL, options: Options = {}): Client {
     try {
       if (isCurrent() && need) await takeToken(need);
       if (!isCurrent()) return;
-      const transport = transports[(failures >> 1) % transports.length];
       const listener = {
         heard: () => isCurrent() && watch.hear(),
         frame: (frame: unknown) => isCurrent() && take(frame),
         end: (code: number, reason: string, hint?: number) => isCurrent() && lost(code, reason, hint),
       };
-      const sse = transport === "sse" && (await import("./sse.js").catch((cause) => listener.end(1006, `${cause}`)));
+      const wantsSse = transports[(failures >> 1) % transports.length] === "sse";
+      const sse = wantsSse && (await import("./sse.js").catch((cause) => listener.end(1006, String(cause))));
       if (!isCurrent()) return;
       watch.hear();
       isSse = !!sse;
-      if (sse) link = sse.openSse(address, token, options, listener, WebSocket);
+      const openAt = (url: URL, listener: Listener) => openWebSocket(WebSocket!, url.href, token, listener);
+      if (sse) link = sse.openSse(address, token, options, listener, WebSocket && openAt);
       else {
         const target = new URL(address);
-        const place = topics.inboxPlace();
+        const place = topics.placesOf([INBOX]).get(INBOX);
         if (place) target.searchParams.set("inbox_after", place);
-        link = openWebSocket(WebSocket!, target.href, token, listener);
+        link = openAt(target, listener);
       }
     } catch (cause) {
       if (!isCurrent()) return;
-      const why = cause instanceof Error ? cause.message : (cause ?? "There is no token");
-      const error = new FanfareError(need ? "TOKEN" : "CONNECTION_LOST", `${why}`, "token", {}, cause);
+      const why = String(cause ?? "No token");
+      const error = new FanfareError(need ? "TOKEN" : "CONNECTION_LOST", why, "token", {}, cause);
       if (cause === null) return finish("ended", error);
       // What there is may be no token at all.
       need ??= "refused";
@@ -230,7 +234,7 @@ export function connect(url: string | URL, options: Options = {}): Client {
     const taken = typeof source === "function" ? await within(source({ reason })) : source;
     if (own !== logins) return;
     if (taken === null && /expired|refused/.test(reason)) throw null;
-    token = taken || undefined;
+    token = taken;
     need = undefined;
   }
 
@@ -256,12 +260,12 @@ export function connect(url: string | URL, options: Options = {}): Client {
 
   function lost(code: number, reason: string, wanted = 0): void {
     const remedy = closeRemedy(code, reason);
-    const message = reason || `The connection was ${code === 1006 ? "lost" : `closed with ${code}`}`;
+    const message = reason || `Closed: ${code}`;
     const name = remedy === "token" ? "AUTHENTICATION_FAILED" : "CONNECTION_LOST";
     const error = new FanfareError(name, message, remedy, { code, reason });
     const delay = Math.max(wanted, hint, /^Too many messages/.test(reason) ? 60_000 : 0);
     // Over SSE the greeting says less: streams may fail all the same.
-    if (!isGreeted || (isSse && status.state !== "open")) failures += 1;
+    if (!isGreeted || (isSse && !isOpen())) failures += 1;
     if (code === 1009) requests.failLargest();
     if (remedy === "token") need = code === 4002 ? "expired" : "refused";
     if (remedy === "fix" || (remedy === "token" && typeof source !== "function")) finish("ended", error);
@@ -296,7 +300,6 @@ export function connect(url: string | URL, options: Options = {}): Client {
     watch.listen(false);
     set({ state, error });
     requests.fail(error);
-    topics.wake();
   }
 
   function reconnect(): void {
@@ -312,7 +315,7 @@ export function connect(url: string | URL, options: Options = {}): Client {
       handle(typeof frame === "string" ? JSON.parse(frame) : frame);
     } catch (cause) {
       if (own !== generation) return;
-      const error = new FanfareError("BROKEN_FRAME", "A broken frame", "fix", {}, cause);
+      const error = new FanfareError("BROKEN_FRAME", String(cause), "fix", {}, cause);
       report(error);
       // What was in it comes again. A gateway that does it again and again is asked ever more slowly.
       attempts = Math.max(attempts, broken++);
@@ -328,20 +331,14 @@ export function connect(url: string | URL, options: Options = {}): Client {
     hint = (type === "error" && details?.retry_after * 1000) || 0;
     if (type === "batch") for (const message of frame["messages"]) own === generation && handle(message);
     // Answers are missing. Those that wait for one ask again.
-    else if (type === "gap" && frame["event"] === null) lost(1006, "Answers are missing");
+    else if (type === "gap" && frame["event"] === null) lost(1006, "No answer");
     else if (type === "connection_established") {
       if (isGreeted) return;
       isGreeted = true;
       session = frame as Session;
       renewBefore(frame);
       topics.greeted(isSse, frame["user"]);
-    } else if (!topics.take(frame) && !requests.answer(frame) && type !== "pong") events.emit("message", frame);
-  }
-
-  async function ask(kind: "keyed" | "again" | "once", message: Frame, { signal }: RequestOptions = {}): Promise<Frame> {
-    const error = failure();
-    if (error) throw error;
-    return requests.ask(kind, message, signal);
+    } else if (!topics.take(frame) && !requests.answer(frame) && type !== "pong") emit("message", frame);
   }
 
   // The caller subscribes first.
@@ -357,21 +354,21 @@ export function connect(url: string | URL, options: Options = {}): Client {
     get session() {
       return session;
     },
-    on: (type, listener) => events.on(type, listener),
-    subscribe: (name, options) => topics.add(name, options),
+    on,
+    subscribe: topics.add,
     inbox(options) {
-      const inbox = topics.addInbox<any>(options);
+      const inbox = topics.add<any>(INBOX, options);
       if (options?.since && link) reconnect();
       return inbox;
     },
     async publish(topic, data, options) {
       const key = options?.key ?? randomKey();
-      return (await ask("keyed", { type: "publish", event: topic, data, key }, options))["result"]["offset"];
+      return (await requests.ask("keyed", { type: "publish", event: topic, data, key }, options))["result"]["offset"];
     },
     async query(query, params, options) {
-      return (await ask("again", { type: "query", params: { ...params, query } }, options))["result"];
+      return (await requests.ask("again", { type: "query", params: { ...params, query } }, options))["result"];
     },
-    request: (message, options) => ask("once", message, options),
+    request: (message, options) => requests.ask("once", message, options),
     authenticate(given = source) {
       source = given;
       logins += 1;
@@ -381,7 +378,7 @@ export function connect(url: string | URL, options: Options = {}): Client {
     },
     reconnect,
     close() {
-      if (status.state !== "closed") finish("closed", new FanfareError("CLOSED", "Closed by close()"));
+      if (status.state !== "closed") finish("closed", new FanfareError("CLOSED", "Closed"));
     },
   };
 }
@@ -392,10 +389,9 @@ export const randomKey = () => crypto.getRandomValues(new Uint32Array(4)).join("
 
 /** The value, or an exception after a time. */
 function within<T>(value: T | PromiseLike<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error("no answer")), TOKEN_MS_MAX);
-    Promise.resolve(value)
-      .then(resolve, reject)
-      .finally(() => clearTimeout(timer));
+  let timer: Timer;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(reject, TOKEN_MS_MAX, "No answer");
   });
+  return Promise.race([value, late]).finally(() => clearTimeout(timer));
 }

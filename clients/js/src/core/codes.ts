@@ -6,7 +6,7 @@ import type { Remedy } from "./errors.js";
  */
 export function closeRemedy(code: number, reason: string): Remedy {
   const close = `${code} ${reason}`;
-  if (/^(4002|4401|1008 Authentication (failed|required))/.test(close)) return "token";
+  if (/^(4002|4401|1008 Authentication )/.test(close)) return "token";
   const isFinal = /^(100[237]|4403|1008 (?!Too many (connections|messages)|Message not finished))/.test(close);
   return isFinal ? "fix" : "retry";
 }

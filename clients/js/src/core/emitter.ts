@@ -1,35 +1,35 @@
 /** Where listeners' exceptions go. */
 export type Report = (error: unknown) => void;
 
-/** Calls listeners. What one of them throws, or rejects with, is reported and goes no further. */
-export class Emitter<Events extends object> {
-  readonly #entries = new Set<readonly [type: keyof Events, listener: (value: any) => unknown]>();
-  readonly #report: Report;
-
-  constructor(report: Report) {
-    this.#report = report;
-  }
-
+/** What an emitter has; see {@link createEmitter}. */
+export interface Emitter<Events extends object> {
   /** Calls `listener` with each `type` from now on. Gives what ends that. */
-  on<Type extends keyof Events>(type: Type, listener: (value: Events[Type]) => unknown): () => void {
-    const entry = [type, listener] as const;
-    this.#entries.add(entry);
-    return () => void this.#entries.delete(entry);
-  }
-
+  on<Type extends keyof Events>(type: Type, listener: (value: Events[Type]) => unknown): () => void;
   /** Whether there is a listener of `type`. */
-  heard(type: keyof Events): boolean {
-    return [...this.#entries].some(([one]) => one === type);
-  }
+  heard(type: keyof Events): boolean;
+  emit<Type extends keyof Events>(type: Type, value: Events[Type], to?: Report): void;
+}
 
-  emit<Type extends keyof Events>(type: Type, value: Events[Type], report = this.#report): void {
-    for (const [one, listener] of [...this.#entries]) {
-      try {
-        const result = one === type && listener(value);
-        if (result instanceof Promise) result.catch(report);
-      } catch (error) {
-        report(error);
+/** Calls listeners. What one of them throws, or rejects with, is reported and goes no further. */
+export function createEmitter<Events extends object>(report: Report): Emitter<Events> {
+  const entries = new Set<readonly [type: keyof Events, listener: (value: any) => unknown]>();
+  return {
+    on(type, listener) {
+      const entry = [type, listener] as const;
+      entries.add(entry);
+      return () => entries.delete(entry);
+    },
+    heard: (type) => [...entries].some(([one]) => one === type),
+    emit(type, value, to = report) {
+      for (const [one, listener] of [...entries]) {
+        try {
+          const result: any = one === type && listener(value);
+          // A promise, of whichever realm.
+          result?.catch?.(to);
+        } catch (error) {
+          to(error);
+        }
       }
-    }
-  }
+    },
+  };
 }

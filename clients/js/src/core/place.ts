@@ -1,10 +1,8 @@
 // A place in a topic, as text: `<epoch>-<offset>`, or `sse:` and the cursor of a stream of events.
 
 /** Epoch and offset of a place; undefined of a cursor, and of what is neither. */
-export function parse(place: string): [epoch: string, offset: string] | undefined {
-  const [, epoch, offset] = /^(\d{1,20})-(\d{1,20})$/.exec(place) ?? [];
-  return epoch ? [epoch, offset!] : undefined;
-}
+export const parse = (place: string) =>
+  /^(\d{1,20})-(\d{1,20})$/.exec(place)?.slice(1) as [epoch: string, offset: string] | undefined;
 
 /** Whether two places are of the same epoch. */
 export const sameEpoch = (a: string, b: string): boolean => a.split("-")[0] === b.split("-")[0];

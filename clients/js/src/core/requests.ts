@@ -30,8 +30,15 @@ interface Request {
   first: number;
 }
 
-/** Requests in their order, from the call to the answer, over any number of connections. */
-export function createRequests(send: (text: string) => void, maySend: (kind: Kind) => boolean) {
+/**
+ * Requests in their order, from the call to the answer, over any number of connections. `failure` says why there is none
+ * to come.
+ */
+export function createRequests(
+  failure: () => FanfareError | undefined,
+  send: (text: string) => void,
+  maySend: (kind: Kind) => boolean,
+) {
   const requests = new Map<unknown, Request>();
   let lastId = 0;
   let pause: ReturnType<typeof setTimeout> | undefined;
@@ -43,7 +50,7 @@ export function createRequests(send: (text: string) => void, maySend: (kind: Kin
   };
 
   const unknown = (id: unknown) =>
-    end(id)?.fail(new FanfareError("OUTCOME_UNKNOWN", "No answer: it may be done or not", "retry"));
+    end(id)?.fail(new FanfareError("OUTCOME_UNKNOWN", "It may be done", "retry"));
 
   function flush(): void {
     for (const [id, request] of requests) {
@@ -51,11 +58,11 @@ export function createRequests(send: (text: string) => void, maySend: (kind: Kin
       request.at = Date.now();
       if (request.kind === "keyed" && request.first && request.at - request.first > KEY_MS) {
         unknown(id);
-        continue;
+      } else {
+        const text = request.encode();
+        request.sent = text.length;
+        send(`${text.slice(0, -1)},"id":${id}}`);
       }
-      const text = request.encode();
-      request.sent = text.length;
-      send(`${text.slice(0, -1)},"id":${id}}`);
     }
   }
 
@@ -71,7 +78,9 @@ export function createRequests(send: (text: string) => void, maySend: (kind: Kin
     flush,
 
     /** A caller's request. */
-    async ask(kind: Kind, message: Frame, signal?: AbortSignal): Promise<Frame> {
+    async ask(kind: Kind, message: Frame, { signal }: { signal?: AbortSignal | undefined } = {}): Promise<Frame> {
+      const error = failure();
+      if (error) throw error;
       signal?.throwIfAborted();
       if (requests.size >= REQUESTS_MAX) {
         throw new FanfareError("QUEUE_FULL", "Too many requests wait", "retry");
@@ -103,7 +112,7 @@ export function createRequests(send: (text: string) => void, maySend: (kind: Kin
           flush();
         }, delay);
       } else if (type === "error") {
-        const error = new FanfareError(String(code), String(message), errorRemedy(code), details);
+        const error = new FanfareError(String(code), message, errorRemedy(code), details);
         if (!request?.fail(error)) requests.delete(id);
       } else end(id)?.done(frame);
       return !!request;
@@ -132,7 +141,7 @@ export function createRequests(send: (text: string) => void, maySend: (kind: Kin
     /** One of those that were sent was too large. It is not sent again. */
     failLargest(): void {
       const sent = [...requests].filter(([, { sent }]) => sent).sort(([, a], [, b]) => b.sent - a.sent);
-      end(sent[0]?.[0])?.fail(new FanfareError("MESSAGE_TOO_LARGE", "Larger than the gateway takes"));
+      end(sent[0]?.[0])?.fail(new FanfareError("MESSAGE_TOO_LARGE", "Too large: send less"));
     },
   };
 }

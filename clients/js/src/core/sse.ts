@@ -1,6 +1,5 @@
 import type { Frame, Link, Listener } from "./link.js";
 import type { Options } from "./options.js";
-import { type WebSocketConstructor, openWebSocket } from "./websocket.js";
 
 /** Characters of one event. What has more is taken for broken. */
 const EVENT_CHARS_MAX = 16 * 1024 * 1024;
@@ -15,14 +14,14 @@ const UPGRADE_MS_MIN = 30_000;
 /**
  * A stream of Server-Sent Events for each topic, and publishing over HTTP, as if it were one connection that speaks the
  * events protocol. One stream for each: an event does not say its topic, and the place of a stream is that of all of
- * its topics. It ends when `WebSocket`, if it is given, makes a connection.
+ * its topics. It ends when `openWebSocket`, if it is given, gets a WebSocket.
  */
 export function openSse(
   base: URL,
-  token: string | undefined,
+  token: string | null | undefined,
   { fetch: request = fetch, credentials = "same-origin", streamsMax = 5 }: Options,
   listener: Listener,
-  WebSocket?: WebSocketConstructor,
+  openWebSocket?: (url: URL, listener: Listener) => Link,
 ): Link {
   const streams = new Map<string, AbortController>();
   const all = new AbortController();
@@ -75,13 +74,13 @@ export function openSse(
 
   /** Tries a WebSocket beside the streams, which go on until there is one. */
   function tryWebSocket(): void {
-    if (!WebSocket || Date.now() - upgraded < UPGRADE_MS_MIN) return;
+    if (!openWebSocket || Date.now() - upgraded < UPGRADE_MS_MIN) return;
     upgraded = Date.now();
     upgrade?.close();
     const frame = (text: unknown) =>
       /"connection_established"/.test(String(text)) && end(1006, "There is a WebSocket again");
     try {
-      upgrade = openWebSocket(WebSocket, base.href, token, { frame, heard: ignore, end: ignore });
+      upgrade = openWebSocket(base, { frame, heard: ignore, end: ignore });
     } catch {
       // It takes no such token.
     }

@@ -1,4 +1,4 @@
-import { Emitter, type Report } from "./emitter.js";
+import { type Emitter, type Report, createEmitter } from "./emitter.js";
 import { FanfareError } from "./errors.js";
 import { isInbox, isPattern, matcher } from "./pattern.js";
 import { isPast, sameEpoch } from "./place.js";
@@ -84,14 +84,6 @@ export interface Confirmed {
   count?: number;
 }
 
-/** What a subscription needs of its client. */
-export interface Hub {
-  report: Report;
-  remove(member: Member): void;
-  /** Why nothing comes any more, `CLOSED` among it; undefined while something may. */
-  failure(): FanfareError | undefined;
-}
-
 /** A subscription, and what its client has to do with it. */
 export interface Member {
   readonly subscription: Subscription<any>;
@@ -104,12 +96,8 @@ export interface Member {
   covers(topic: string): boolean;
   emit: Emitter<SubscriptionEvents<unknown>>["emit"];
   change(state: SubscriptionState, error?: FanfareError): void;
-  /** Has loops and those who wait for it look again. */
-  wake(): void;
   /** Whether it is active and has what the confirmation said would come first. */
   isCurrent(): boolean;
-  /** Goes on where another one of the same name is. */
-  join(other: Member): void;
   /** What a confirmation says of topics. */
   begin(topics: readonly (readonly [topic: string, place: Confirmed])[]): void;
   take(event: TopicEvent<any>): void;
@@ -151,22 +139,20 @@ export interface Subscription<T = unknown> extends AsyncIterable<TopicEvent<T> |
 const PLACES_MAX = 1000;
 
 /** What waits for a loop: an item, and where it leaves a topic. */
-interface Entry {
-  item: TopicEvent<any> | Gap;
-  key?: string | undefined;
-  place?: string | undefined;
-}
+type Entry = [item: TopicEvent<any> | Gap, key: string, place: string | undefined];
 
 /** The name of what is for this user alone. No topic is called so. */
 export const INBOX = "#inbox";
 
+/** `failure` says why nothing comes any more, `CLOSED` among it; it is undefined while something may. */
 export function createSubscription<T>(
-  { report, remove, failure }: Hub,
+  report: Report,
+  failure: () => FanfareError | undefined,
+  remove: (member: Member) => void,
   name: string,
   { since, last = 0, buffer = 1000, overflow }: SubscriptionOptions,
 ): Member & { subscription: Subscription<T> } {
-  const events = new Emitter<SubscriptionEvents<T>>(report);
-  const emit = events.emit.bind(events) as Member["emit"];
+  const { on, heard, emit } = createEmitter<SubscriptionEvents<T>>(report);
   const covers = name === INBOX ? isInbox : matcher(name);
   /** By topic, and the name's own: where the newest event stood, and the newest that a listener or a loop has got. */
   const received = new Map<string, string>();
@@ -178,7 +164,7 @@ export function createSubscription<T>(
   let dropped = 0;
   const passed = new Map<string, string>();
   /** What waits for an item or a state to look at. */
-  let waiting: (() => void)[] = [];
+  const waiting: (() => void)[] = [];
   let isLooped = false;
   /** Where what was missed ends, by the newest confirmation. */
   let begun: string | undefined;
@@ -187,7 +173,8 @@ export function createSubscription<T>(
   /** Whether it was active on an earlier connection, or goes on from a saved position. */
   let wasActive = !!since;
 
-  function move(places: Map<string, string>, topic: string, place: string): void {
+  function move(places: Map<string, string>, topic: string, place: string | undefined): void {
+    if (!place) return;
     places.delete(topic);
     places.set(topic, place);
     if (places.size <= PLACES_MAX) return;
@@ -202,15 +189,8 @@ export function createSubscription<T>(
     if (!queue.length) move(delivered, topic, place);
   }
 
-  /** Notes that an entry has been delivered. */
-  function settle({ key, place }: Entry): void {
-    if (key && place) move(delivered, key, place);
-    // A pattern's own place comes with the confirmation, not with an event.
-    const own = received.get(name);
-    if (own && !queue.length) move(delivered, name, own);
-  }
-
-  function shift(): Entry["item"] | undefined {
+  /** Takes what comes next, which is delivered by that. */
+  function shift(): Entry[0] | undefined {
     if (dropped !== 0) {
       const lost = dropped || null;
       dropped = 0;
@@ -218,37 +198,41 @@ export function createSubscription<T>(
       passed.clear();
       return { type: "gap", topic: name, lost, reason: "buffer" };
     }
-    const entry = queue.shift();
-    if (entry) settle(entry);
-    return entry?.item;
+    if (!queue.length) return;
+    const [item, key, place] = queue.shift()!;
+    move(delivered, key, place);
+    // A pattern's own place comes with the confirmation, not with an event.
+    if (!queue.length) move(delivered, name, received.get(name));
+    return item;
   }
 
   /** Tells listeners. A gap that is not listened for is reported: it never passes in silence. */
-  function tell(item: Entry["item"]): void {
-    if (item.type === "event") return events.emit("event", item);
-    events.emit("gap", item);
-    if (isLooped || events.heard("gap")) return;
-    report(new FanfareError("GAP", `Nothing listens for a gap of ${item.topic}`));
+  function tell(item: Entry[0]): void {
+    const { type, topic } = item;
+    emit(type, item as any);
+    if (type === "gap" && !isLooped && !heard(type)) {
+      report(new FanfareError("GAP", `No listener for a gap of ${topic}`));
+    }
   }
 
   /** Gives listeners what waits, where there is no loop to take it. */
   function drain(): void {
-    for (let item; !isLooped && events.heard("event") && (item = shift()); ) tell(item);
+    for (let item; !isLooped && heard("event") && (item = shift()); ) tell(item);
   }
 
-  function push(entry: Entry): void {
+  function push(...entry: Entry): void {
     queue.push(entry);
-    if (isLooped) tell(entry.item);
+    if (isLooped) tell(entry[0]);
     drain();
     wake();
-    if (queue.length <= buffer || queue.length < 2) return;
+    if (queue.length <= Math.max(1, buffer)) return;
     if (overflow === "end") {
-      return end(new FanfareError("BUFFER_FULL", `The loop over ${name} is too slow`));
+      return end(new FanfareError("BUFFER_FULL", `${name}: a slow loop`));
     }
     // The oldest goes, and is counted in a gap before those that wait.
-    const oldest = queue.shift()!;
-    if (oldest.key && oldest.place) move(passed, oldest.key, oldest.place);
-    dropped += oldest.item.type === "gap" ? (oldest.item.lost ?? NaN) : 1;
+    const [oldest, key, place] = queue.shift()!;
+    move(passed, key, place);
+    dropped += oldest.type === "gap" ? (oldest.lost ?? NaN) : 1;
   }
 
   function gap(topic: string, lost: number | null): boolean {
@@ -256,30 +240,29 @@ export function createSubscription<T>(
     renewed.delete(topic);
     // What is for this user alone goes on wherever it is.
     if (name === INBOX) received.clear();
-    else if (place) move(received, topic, place);
-    push({ item: { type: "gap", topic, lost, reason: "gateway" }, key: topic, place });
+    else move(received, topic, place);
+    push({ type: "gap", topic, lost, reason: "gateway" }, topic, place);
     return !!place;
   }
 
   const why = () =>
-    /rejected|ended/.test(state) ? (error ?? new FanfareError("CLOSED", "Unsubscribed")) : failure();
+    /rejected|ended/.test(state) ? (error ?? new FanfareError("CLOSED", "Closed")) : failure();
 
   const changed = () => new Promise<void>((resolve) => waiting.push(resolve));
 
   function wake(): void {
-    const all = waiting;
-    waiting = [];
-    for (const resolve of all) resolve();
+    for (const resolve of waiting.splice(0)) resolve();
   }
 
+  /** Changes the state, if it is another one. In any case all that waits looks again, after the caller's turn. */
   function change(to: SubscriptionState, because?: FanfareError): void {
+    wake();
     if (to === "pending") renewed.clear();
     if (to === "active") wasActive = true;
     if (state === "ended" || (to === state && because === error)) return;
     state = to;
     error = because;
-    wake();
-    events.emit("state", to);
+    emit("state", to);
   }
 
   function end(because?: FanfareError): void {
@@ -297,15 +280,15 @@ export function createSubscription<T>(
       const isName = topic === name;
       if (!isName && !covers(topic)) continue;
       const known = received.get(topic);
-      const live = `${epoch}-${BigInt(offset)}`;
-      const start = `${epoch}-${BigInt(offset) - BigInt(count)}`;
+      const before = (events: number | boolean) => `${epoch}-${BigInt(offset) - BigInt(events)}`;
+      const live = before(0);
       if (isName) begun = live;
       if (recovered === false && (known || resumes)) {
         // A gap follows. Until then the old place holds.
         renewed.set(topic, live);
       } else if (!known) {
         const behind = isName ? Math.max(0, Math.min(last, count)) : resumes && count;
-        set(topic, `${epoch}-${BigInt(offset) - BigInt(behind)}`);
+        set(topic, before(behind));
       } else if (recovered && isName && isPattern(topic)) set(topic, live);
       else if (known !== live) {
         const isSame = recovered && sameEpoch(known, live);
@@ -313,7 +296,7 @@ export function createSubscription<T>(
         const lost = isSame ? Number(BigInt(offset) - BigInt(count) - BigInt(known.split("-")[1]!)) : null;
         if (lost === null || lost > 0) {
           gap(topic, lost);
-          set(topic, recovered ? start : live);
+          set(topic, recovered ? before(count) : live);
         }
       }
     }
@@ -332,12 +315,11 @@ export function createSubscription<T>(
     },
     get position() {
       const own = delivered.get(name);
-      const topics = [...delivered].filter(([topic]) => topic !== name);
-      return own && (isPattern(name) ? JSON.stringify(Object.fromEntries([[name, own], ...topics])) : own);
+      return own && (isPattern(name) ? JSON.stringify(Object.fromEntries([[name, own], ...delivered])) : own);
     },
     on(type, listener) {
       queueMicrotask(drain);
-      return events.on(type, listener);
+      return on(type, listener);
     },
     async ready() {
       for (; state !== "active"; await changed()) {
@@ -350,18 +332,16 @@ export function createSubscription<T>(
       isLooped = true;
       return {
         async next() {
-          for (;;) {
+          for (; ; await changed()) {
             const value = shift();
-            if (value) return { done: false, value };
             const reason = why();
-            if (reason?.code === "CLOSED") return { done: true, value: undefined };
+            if (value || reason?.code === "CLOSED") return { done: !value, value } as IteratorResult<TopicEvent<T>>;
             if (reason) throw reason;
-            await changed();
           }
         },
         async return() {
           end();
-          return { done: true, value: undefined };
+          return { done: true } as IteratorReturnResult<undefined>;
         },
       };
     },
@@ -373,24 +353,19 @@ export function createSubscription<T>(
     last,
     places: received,
     covers,
-    emit,
+    emit: emit as Member["emit"],
     change,
-    wake,
     begin,
     gap,
     place: set,
     isCurrent: () => state === "active" && (!begun || isPast(begun, received.get(name) ?? "")),
-    join(other: Member) {
-      for (const [topic, place] of other.places) set(topic, place);
-      change("active");
-    },
     take(event: TopicEvent<any>) {
       const { topic, position: place } = event;
       const key = name === INBOX ? name : topic;
       const known = received.get(key);
       if (state !== "active" || (known && isPast(place, known))) return;
       move(received, key, place);
-      push({ item: event, key, place });
+      push(event, key, place);
     },
   };
   return member;

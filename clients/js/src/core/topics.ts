@@ -1,3 +1,4 @@
+import type { Report } from "./emitter.js";
 import { FanfareError } from "./errors.js";
 import type { Frame } from "./link.js";
 import { isInbox, isPattern, matcher } from "./pattern.js";
@@ -13,19 +14,18 @@ const LAST_MARGIN = 100;
 /** Places in one message, unless there are more names or the gateway names another limit. */
 const RECOVER_MAX = 50;
 
-export interface TopicsOptions {
-  report(error: unknown): void;
-  /** Why nothing comes any more. */
-  failure(): FanfareError | undefined;
-  /** Asks on this connection: a message, made when it is sent. */
-  ask(encode: () => string, done: (answer: Frame) => void, fail: (error: any) => unknown): void;
-  isOpen(): boolean;
-  /** The first confirmation has come: the connection is good. */
-  opened(): void;
-}
-
-/** The client's subscriptions, and what of them the connection has. */
-export function createTopics({ report, failure, ask, isOpen, opened }: TopicsOptions) {
+/**
+ * The client's subscriptions, and what of them the connection has. `failure` says why nothing comes any more; `ask` asks
+ * on this connection, with a message that is made when it is sent; `opened` is told of each confirmation: the connection
+ * is good.
+ */
+export function createTopics(
+  report: Report,
+  failure: () => FanfareError | undefined,
+  ask: (encode: () => string, done: (answer: Frame) => void, fail: (error: any) => unknown) => void,
+  isOpen: () => boolean,
+  opened: () => void,
+) {
   const members = new Set<Member>();
   /** Names that this connection was asked for, with the newest request for each, and those that it has confirmed. */
   const asked = new Map<string, unknown>();
@@ -41,7 +41,7 @@ export function createTopics({ report, failure, ask, isOpen, opened }: TopicsOpt
   const called = (name: string) => [...members].filter((member) => member.name === name);
 
   function create<T>(name: string, options: SubscriptionOptions = {}) {
-    const member = createSubscription<T>({ report, failure, remove }, name, options);
+    const member = createSubscription<T>(report, failure, remove, name, options);
     members.add(member);
     // A topic that flows already begins at another place only if it begins anew.
     if (options.since || options.last) forget(name);
@@ -65,24 +65,28 @@ export function createTopics({ report, failure, ask, isOpen, opened }: TopicsOpt
 
   /** Has the connection subscribe to what it was not asked for yet. The first message of a connection is its test. */
   function sync(): void {
-    const wanted = new Set<string>();
-    for (const member of members) {
-      const { name, subscription } = member;
-      if (subscription.state !== "pending") continue;
-      const active = confirmed.has(name) && called(name).find(isActive);
-      if (active) member.join(active);
-      else if (name !== INBOX) asked.has(name) || wanted.add(name);
-      else if (hasUser) member.begin([]);
-    }
-    const names = [...wanted];
-    if (!names.length && isOpen()) return;
+    const names: string[] = [];
     let recover: Frame = {};
     let refusal: FanfareError | undefined;
     const encode = () => {
       recover = recoverOf(names);
       return JSON.stringify({ type: names.length ? "subscribe" : "ping", events: names, recover });
     };
-    for (const name of names) asked.set(name, encode);
+    for (const member of members) {
+      const { name, subscription } = member;
+      if (subscription.state !== "pending") continue;
+      const active = confirmed.has(name) && called(name).find(isActive);
+      if (active) {
+        // It goes on where the other one is.
+        for (const [topic, place] of active.places) member.place(topic, place);
+        member.change("active");
+      } else if (name === INBOX) hasUser && member.begin([]);
+      else if (!asked.has(name)) {
+        asked.set(name, encode);
+        names.push(name);
+      }
+    }
+    if (!names.length && isOpen()) return;
     // Not those that were given up meanwhile, nor those that another request is to begin anew.
     const own = () => names.filter((name) => asked.get(name) === encode);
     const done = (answer: Frame) => {
@@ -91,7 +95,7 @@ export function createTopics({ report, failure, ask, isOpen, opened }: TopicsOpt
       syncSoon();
     };
     const fail = (error: FanfareError) => {
-      const limit = Number(error.details["limit"]);
+      const limit: any = error.details["limit"];
       if (error.code === "SUBSCRIPTION_LIMIT" && limit < Object.keys(recover).length) {
         recover_max = limit;
         return ask(encode, done, fail);
@@ -108,7 +112,7 @@ export function createTopics({ report, failure, ask, isOpen, opened }: TopicsOpt
     for (const name of names) {
       short.delete(name);
       if (events.includes(name)) confirmed.add(name);
-      else reject(name, refusal ?? new FanfareError("REJECTED", `The gateway refuses ${name}`, "token"));
+      else reject(name, refusal ?? new FanfareError("REJECTED", `${name} is refused`, "token"));
     }
     for (const member of [...members]) {
       const { name, last, places } = member;
@@ -152,10 +156,9 @@ export function createTopics({ report, failure, ask, isOpen, opened }: TopicsOpt
       // Not while others are missing something. Where a stream goes on, it gives nothing twice.
       const mayBegin = short.has(topic) || all.every((member) => member.isCurrent() || !member.places.has(topic));
       if (last && mayBegin && !(place && isSse) && !isPattern(topic)) return [topic, { last: place ? last + LAST_MARGIN : last }];
-      if (!place) return [topic, false];
-      const [epoch, offset] = parse(place) ?? [];
+      const [epoch, offset] = parse(place ?? "") ?? [];
       // A stream's place says nothing on a WebSocket: a gap is told.
-      return [topic, epoch ? { epoch, offset } : isSse && { cursor: place.slice(4) }];
+      return [topic, epoch ? { epoch, offset } : isSse && place && { cursor: place.slice(4) }];
     });
     const all = [...new Map(entries.filter(([, from]) => from))];
     // It takes as many as subscriptions, and fifty usually.
@@ -190,8 +193,7 @@ export function createTopics({ report, failure, ask, isOpen, opened }: TopicsOpt
 
   return {
     add: create,
-    addInbox: <T>(options?: SubscriptionOptions) => create<T>(INBOX, options),
-    inboxPlace: () => placesOf([INBOX]).get(INBOX),
+    placesOf,
     take,
     /** The connection is there. */
     greeted(overSse: boolean, user: unknown): void {
@@ -203,10 +205,7 @@ export function createTopics({ report, failure, ask, isOpen, opened }: TopicsOpt
       asked.clear();
       confirmed.clear();
       short.clear();
-      for (const member of [...members]) member.change("pending");
-    },
-    wake(): void {
-      for (const member of [...members]) member.wake();
+      for (const member of members) member.change("pending");
     },
   };
 }

@@ -4,20 +4,17 @@ import type { Options } from "./options.js";
 const TICK_MS_MAX = 5000;
 const ASLEEP_MS = 15_000;
 
-export interface Watched {
-  /** Whether it can be asked. While it cannot, it has to say something by itself. */
-  canAsk(): boolean;
-  ask(): void;
-  /** It is not there. */
-  lost(): void;
-  /** The network, the page or the machine is back. */
-  wake(): void;
-}
-
-/** Notices that the other end has gone, which a network does not tell. */
+/**
+ * Notices that the other end has gone, which a network does not tell. `canAsk` says whether it can be asked: while it
+ * cannot, it has to say something by itself. `lost` is told that it is not there, `wake` that the network, the page or
+ * the machine is back.
+ */
 export function createWatch(
   { pingInterval = 20_000, pingTimeout = 10_000 }: Options,
-  { canAsk, ask, lost, wake }: Watched,
+  canAsk: () => boolean,
+  ask: () => void,
+  lost: () => void,
+  wake: () => void,
 ) {
   let timer: ReturnType<typeof setInterval> | undefined;
   let heard = 0;

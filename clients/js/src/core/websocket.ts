@@ -17,15 +17,14 @@ export interface WebSocketLike {
 export function constructorOf(given: WebSocketConstructor | undefined): WebSocketConstructor {
   const found = given ?? (globalThis.WebSocket as WebSocketConstructor | undefined);
   if (found) return found;
-  const message = "No WebSocket here: install ws, and give its WebSocket as an option";
-  throw new FanfareError("NO_WEBSOCKET", message);
+  throw new FanfareError("NO_WEBSOCKET", "Give the WebSocket of ws as an option");
 }
 
 /** A WebSocket. Throws what its constructor does, of a token that no header can have for example. */
 export function openWebSocket(
   constructor: WebSocketConstructor,
   url: string,
-  token: string | undefined,
+  token: string | null | undefined,
   listener: Listener,
 ): Link {
   const socket = new constructor(url, token ? ["bearer", token] : []);

@@ -1,6 +1,6 @@
 import { backoff } from "../core/backoff.js";
 import { type Client, randomKey } from "../core/client.js";
-import { Emitter } from "../core/emitter.js";
+import { createEmitter } from "../core/emitter.js";
 import { FanfareError } from "../core/errors.js";
 import { KEY_MS } from "../core/requests.js";
 import { type Entry, openStorage } from "./storage.js";
@@ -62,7 +62,7 @@ export interface Queue {
 export function openQueue(client: Client, options: QueueOptions = {}): Queue {
   const { name = "fanfare-queue", limit = 1000 } = options;
   const storage = openStorage(name);
-  const events = new Emitter<QueueEvents>(report);
+  const events = createEmitter<QueueEvents>(report);
   const closed = new AbortController();
   /** Ends the wait for an answer when the connection is lost: another page may have one. */
   let offline = new AbortController();
@@ -156,7 +156,7 @@ export function openQueue(client: Client, options: QueueOptions = {}): Queue {
   void send();
 
   return {
-    on: (type, listener) => events.on(type, listener),
+    on: events.on,
     async publish(topic, data, { key = randomKey() } = {}) {
       closed.signal.throwIfAborted();
       // As it is now. The gateway takes `null` for what is no JSON, too.

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { backoff } from "../../src/core/backoff.js";
-import { Emitter } from "../../src/core/emitter.js";
+import { createEmitter } from "../../src/core/emitter.js";
 import { matcher } from "../../src/core/pattern.js";
 import { earlier, isPast, sameEpoch } from "../../src/core/place.js";
 
@@ -55,7 +55,7 @@ test("of two places the earlier one counts, and that of a newer epoch", () => {
 
 test("a listener that throws or rejects is reported, and others are called", async () => {
   const reported: unknown[] = [];
-  const emitter = new Emitter<{ x: number }>((error) => reported.push(error));
+  const emitter = createEmitter<{ x: number }>((error) => reported.push(error));
   const heard: number[] = [];
   emitter.on("x", () => {
     throw "thrown";
