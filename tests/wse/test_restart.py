@@ -15,7 +15,7 @@ async def test_clients_come_back_by_themselves(own, topic):
             assert peer.tap.closes() == [1012]
         await asyncio.to_thread(gateway.start)
         for peer in peers:
-            await until(lambda: peer.tap.connections == 2 and peer.client.is_fully_ready)
+            await until(lambda: peer.tap.connections >= 2 and peer.client.is_fully_ready)
             if VERSION == "1.4.3":
                 # It takes itself for subscribed still, and tells nobody.
                 assert peer.client.subscribed_topics == {topic}
@@ -37,7 +37,7 @@ async def test_what_was_said_meanwhile_is_said_afterwards(own, topic):
         await until(lambda: not ann.client.is_connected)
         assert not await ann.client.send("publish", {"topic": topic, "type": "said", "data": {"n": 1}})
         await asyncio.to_thread(gateway.start)
-        await until(lambda: ann.tap.connections == 2 and ann.client.is_fully_ready)
+        await until(lambda: ann.tap.connections >= 2 and ann.client.is_fully_ready)
         if VERSION == "1.4.3":
             await ann.settled()
             assert not ann.of("said")

@@ -95,7 +95,7 @@ async def test_who_takes_nothing_for_too_long_is_closed_and_comes_back(own, topi
             await speaker.publish(topic, {"n": n, "bulk": bulk(4000)}, type="said")
         await asyncio.sleep(2)
         ann.tap.resume()
-        await until(lambda: ann.tap.connections == 2 and ann.client.is_ready)
+        await until(lambda: ann.tap.connections >= 2 and ann.client.is_ready)
         assert not set(ann.tap.closes()) - {1013}
         if VERSION != "1.4.3":
             await until(lambda: ann.of("said") and ann.of("said")[-1].payload["n"] == 499)

@@ -31,7 +31,8 @@ async function gzipBytes(folder) {
 }
 
 function check(name, bytes, bytes_max) {
-  const fits = bytes <= bytes_max;
+  // Zlibs differ by some bytes.
+  const fits = bytes <= bytes_max * 1.01;
   console.log(`${fits ? "ok" : "TOO LARGE"}  ${name}: ${bytes} bytes, at most ${bytes_max}`);
   if (!fits) process.exitCode = 1;
 }
