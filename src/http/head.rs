@@ -1,7 +1,5 @@
 //! Upgrade requests, read without hyper: its connection, buffers and tasks are of no use to a socket that leaves HTTP at once.
 
-use std::ops::Range;
-
 use axum::body::Bytes;
 use axum::http::{HeaderName, HeaderValue, Method, Request, Uri};
 
@@ -21,14 +19,14 @@ pub fn read_head(received: &Bytes, limits: GuardLimits) -> Option<(Request<()>, 
 fn split(received: &Bytes, head_bytes: usize) -> Option<Request<()>> {
     let mut lines = lines(&received[..head_bytes]);
     let request_line = lines.next()?;
-    let text = &received[request_line];
-    let target = text.strip_prefix(b"GET ")?.strip_suffix(b" HTTP/1.1")?;
+    let target = request_line
+        .strip_prefix(b"GET ")?
+        .strip_suffix(b" HTTP/1.1")?;
     let mut request = Request::new(());
     *request.method_mut() = Method::GET;
     *request.uri_mut() = Uri::from_maybe_shared(received.slice_ref(target)).ok()?;
     let headers = request.headers_mut();
     for line in lines.filter(|line| !line.is_empty()) {
-        let line = &received[line];
         let colon = memchr::memchr(b':', line)?;
         let name = HeaderName::from_bytes(&line[..colon]).ok()?;
         let value = received.slice_ref(trim_blanks(&line[colon + 1..]));
@@ -37,11 +35,11 @@ fn split(received: &Bytes, head_bytes: usize) -> Option<Request<()>> {
     Some(request)
 }
 
-/// The places of the lines, without their ends.
-fn lines(head: &[u8]) -> impl Iterator<Item = Range<usize>> {
+/// The lines, without their ends.
+fn lines(head: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut from = 0;
     memchr::memchr_iter(b'\n', head).map(move |end| {
-        let line = from..end - 1;
+        let line = &head[from..end - 1];
         from = end + 1;
         line
     })
