@@ -1,8 +1,8 @@
 // A place in a topic, as text: `<epoch>-<offset>`, or `sse:` and the cursor of a stream of events.
 
-/** Epoch and offset of a place; undefined of a cursor, and of what is neither. */
-export const parse = (place: string) =>
-  /^(\d{1,20})-(\d{1,20})$/.exec(place)?.slice(1) as [epoch: string, offset: string] | undefined;
+/** Epoch and offset of a place; undefined of a cursor, and of what is neither, or not there. */
+export const parse = (place: string | undefined) =>
+  /^(\d{1,20})-(\d{1,20})$/.exec(place!)?.slice(1) as [epoch: string, offset: string] | undefined;
 
 /** Whether two places are of the same epoch. */
 export const sameEpoch = (a: string, b: string): boolean => a.split("-")[0] === b.split("-")[0];
@@ -20,5 +20,5 @@ export function earlier(a: string, b: string): string | undefined {
 }
 
 /** Whether an event at `place` was there before, of a client that is at `known`. Streams of events repeat nothing. */
-export const isPast = (place: string, known: string): boolean =>
-  !!parse(place) && sameEpoch(place, known) && earlier(place, known) === place;
+export const isPast = (place: string, known: string | undefined): boolean =>
+  !!parse(known) && sameEpoch(place, known!) && earlier(place, known!) === place;

@@ -27,7 +27,10 @@ export function createTopics(
   opened: () => void,
 ) {
   const members = new Set<Member>();
-  /** Names that this connection was asked for, with the newest request for each, and those that it has confirmed. */
+  /**
+   * Names that this connection was asked for, with the request for each (undefined until it has answered that it is to
+   * end one: what is about one name goes one after the other), and those that it has confirmed.
+   */
   const asked = new Map<string, unknown>();
   const confirmed = new Set<string>();
   /** Those that are to begin with their newest events, since what others of their name missed is less than they want. */
@@ -57,7 +60,13 @@ export function createTopics(
   /** Ends a name on this connection. */
   function forget(name: string): void {
     confirmed.delete(name);
-    if (asked.delete(name)) ask(() => JSON.stringify({ type: "unsubscribe", events: [name] }), ignore, ignore);
+    if (!asked.get(name)) return;
+    asked.set(name, undefined);
+    const left = () => {
+      asked.delete(name);
+      syncSoon();
+    };
+    ask(() => JSON.stringify({ type: "unsubscribe", events: [name] }), left, left);
   }
 
   /** All that is called for in one turn goes in one message: the first call sends it, and others find nothing. */
@@ -68,9 +77,12 @@ export function createTopics(
     const names: string[] = [];
     let recover: Frame = {};
     let refusal: FanfareError | undefined;
+    // Not those that were given up meanwhile, nor those that another request is to begin anew.
+    const own = () => names.filter((name) => asked.get(name) === encode);
     const encode = () => {
-      recover = recoverOf(names);
-      return JSON.stringify({ type: names.length ? "subscribe" : "ping", events: names, recover });
+      const events = own();
+      recover = recoverOf(events);
+      return JSON.stringify({ type: events.length ? "subscribe" : "ping", events, recover });
     };
     for (const member of members) {
       const { name, subscription } = member;
@@ -87,10 +99,8 @@ export function createTopics(
       }
     }
     if (!names.length && isOpen()) return;
-    // Not those that were given up meanwhile, nor those that another request is to begin anew.
-    const own = () => names.filter((name) => asked.get(name) === encode);
     const done = (answer: Frame) => {
-      if (names.length) confirm(own(), recover, answer, refusal);
+      confirm(own(), recover, answer, refusal);
       opened();
       syncSoon();
     };
@@ -149,20 +159,21 @@ export function createTopics(
   /** What to recover: as many topics as the gateway takes. */
   function recoverOf(names: string[]): Frame {
     const places = placesOf(names);
-    const entries: [string, unknown][] = [...names, ...[...places.keys()].reverse()].map((topic) => {
+    const topics = new Set([...names, ...[...places.keys()].reverse()]);
+    const entries = [...topics].map((topic): [string, unknown] => {
       const place = places.get(topic);
       const all = called(topic);
       const last = Math.max(0, ...all.map((member) => (member.places.has(topic) ? 0 : member.last)));
       // Not while others are missing something. Where a stream goes on, it gives nothing twice.
       const mayBegin = short.has(topic) || all.every((member) => member.isCurrent() || !member.places.has(topic));
       if (last && mayBegin && !(place && isSse) && !isPattern(topic)) return [topic, { last: place ? last + LAST_MARGIN : last }];
-      const [epoch, offset] = parse(place ?? "") ?? [];
+      const [epoch, offset] = parse(place) ?? [];
       // A stream's place says nothing on a WebSocket: a gap is told.
       return [topic, epoch ? { epoch, offset } : isSse && place && { cursor: place.slice(4) }];
     });
-    const all = [...new Map(entries.filter(([, from]) => from))];
     // It takes as many as subscriptions, and fifty usually.
-    return Object.fromEntries(all.slice(0, recover_max ?? Math.max(RECOVER_MAX, names.length)));
+    const max = recover_max ?? Math.max(RECOVER_MAX, names.length);
+    return Object.fromEntries(entries.filter(([, from]) => from).slice(0, max));
   }
 
   /** Takes a frame about a topic, if it is one that a subscription is for. */
@@ -209,7 +220,5 @@ export function createTopics(
     },
   };
 }
-
-const ignore = () => {};
 
 const isActive = ({ subscription }: Member) => subscription.state === "active";

@@ -905,6 +905,62 @@ describe("subscriptions", () => {
     expect(one.state).toBe("open");
   });
 
+  const overRate = { type: "error", code: "RATE_LIMIT_EXCEEDED", message: "-", details: { retry_after: 0.01 } };
+
+  test("the end of one that is over a rate comes before it is called for again, and not behind it", async () => {
+    const [one, link] = await opened();
+    link.answersUnsubscribe = false;
+    const first = one.subscribe("a");
+    link.confirm(await link.next("subscribe"));
+    await first.ready();
+    first.unsubscribe();
+    const refused = await link.next();
+    expect(refused.type).toBe("unsubscribe");
+    const second = one.subscribe("a");
+    link.say({ ...overRate, id: refused.id });
+    const ended = await link.next();
+    expect(ended.type).toBe("unsubscribe");
+    expect(second.state).toBe("pending");
+    link.say({ type: "unsubscribed", id: ended.id });
+    const asked = await link.next();
+    expect(asked).toMatchObject({ type: "subscribe", events: ["a"] });
+    link.confirm(asked);
+    await second.ready();
+  });
+
+  test("one that is over a rate is not called for any more once it has ended", async () => {
+    const [one, link] = await opened();
+    const [first, other] = [one.subscribe("a"), one.subscribe("b")];
+    const asked = await link.next("subscribe");
+    expect(asked.events).toEqual(["a", "b"]);
+    link.say({ ...overRate, id: asked.id });
+    first.unsubscribe();
+    expect(await link.next()).toMatchObject({ type: "unsubscribe", events: ["a"] });
+    const again = await link.next();
+    expect(again).toMatchObject({ type: "subscribe", events: ["b"] });
+    link.confirm(again);
+    await other.ready();
+    const third = one.subscribe("a");
+    link.confirm(await link.next("subscribe"));
+    await third.ready();
+  });
+
+  test("all of those over a rate may have ended when it may be asked again", async () => {
+    const [one, link] = await opened();
+    const sub = one.subscribe("a");
+    const asked = await link.next("subscribe");
+    link.say({ ...overRate, id: asked.id });
+    sub.unsubscribe();
+    await link.next("unsubscribe");
+    const empty = await link.next();
+    expect(empty.type).toBe("ping");
+    link.say({ type: "pong", id: empty.id });
+    const next = one.subscribe("b");
+    link.confirm(await link.next("subscribe"));
+    await next.ready();
+    expect(one.state).toBe("open");
+  });
+
   test("a buffer that is full drops the oldest and counts them in a gap", async () => {
     const one = client(fake.url);
     const sub = one.subscribe<number>("a", { buffer: 3 });

@@ -11,6 +11,8 @@ export class Link {
   /** The code that the client closed with, once it has. */
   closeCode: number | undefined;
   readonly closed: Promise<void>;
+  /** Whether the end of a subscription is answered by itself, as the gateway does. */
+  answersUnsubscribe = true;
 
   constructor(
     /** What the client asked for: `/path?query`. */
@@ -40,7 +42,9 @@ export class Link {
       this.socket.end(frame(8, payload));
     } else if (opcode === 9) this.socket.write(frame(10, payload));
     else if (opcode === 1 || opcode === 2) {
-      this.#messages.push(JSON.parse(payload.toString()));
+      const message = JSON.parse(payload.toString());
+      this.#messages.push(message);
+      if (message.type === "unsubscribe" && this.answersUnsubscribe) this.say({ type: "unsubscribed", id: message.id });
       this.#wake?.();
     }
   }
