@@ -52,7 +52,7 @@ test("it goes from CONNECTING to OPEN, and through CLOSED when the connection is
   link.cut();
   await until(() => manager.state === "CLOSED");
   expect(manager.status.retryAt).toBeTypeOf("number");
-  expect(manager.status.error?.message).toBe("The connection was lost");
+  expect(manager.status.error?.message).toBe("Connection lost (1006)");
   await accept();
   await until(isOpen);
   expect(states).toEqual(["CONNECTING", "OPEN", "CLOSED", "CONNECTING", "OPEN"]);

@@ -242,9 +242,7 @@ export function connect(url: string | URL, options: Options = {}): Client {
   async function renew(): Promise<void> {
     const own = generation;
     await takeToken("expired");
-    if (!token || own !== generation) return;
-    const answer = await requests.ask("once", { type: "authenticate", token });
-    if (own === generation) renewBefore(answer);
+    if (token && own === generation) renewBefore(await requests.ask("link", { type: "authenticate", token }));
   }
 
   /** Renews the token before it ends. Without a new one the connection ends, and is made anew. */
@@ -252,15 +250,16 @@ export function connect(url: string | URL, options: Options = {}): Client {
     clearTimeout(renewal);
     const left = Date.parse(expires_at) - Date.parse(timestamp);
     const delay = Math.max(left / 2, left - 60_000);
-    if (typeof source !== "function" || !(delay > 0) || delay > TIMER_MS_MAX) return;
     // Also when the connection is another one by then, or none: the token is for the next one.
     const own = logins;
-    renewal = setTimeout(() => renew().catch(() => own === logins && (need ??= "expired")), delay);
+    if (typeof source === "function" && delay > 0 && delay <= TIMER_MS_MAX) {
+      renewal = setTimeout(() => renew().catch(() => own === logins && (need ??= "expired")), delay);
+    }
   }
 
   function lost(code: number, reason: string, wanted = 0): void {
     const remedy = closeRemedy(code, reason);
-    const message = reason || `Closed: ${code}`;
+    const message = reason || `Connection lost (${code})`;
     const name = remedy === "token" ? "AUTHENTICATION_FAILED" : "CONNECTION_LOST";
     const error = new FanfareError(name, message, remedy, { code, reason });
     const delay = Math.max(wanted, hint, /^Too many messages/.test(reason) ? 60_000 : 0);

@@ -50,13 +50,13 @@ export function createRequests(
   };
 
   const unknown = (id: unknown) =>
-    end(id)?.fail(new FanfareError("OUTCOME_UNKNOWN", "It may be done", "retry"));
+    end(id)?.fail(new FanfareError("OUTCOME_UNKNOWN", "No answer: it may be done", "retry"));
 
   function flush(): void {
     for (const [id, request] of requests) {
       if (pause || request.sent || !maySend(request.kind)) continue;
       request.at = Date.now();
-      if (request.kind === "keyed" && request.first && request.at - request.first > KEY_MS) {
+      if (request.kind === "keyed" && request.at - request.first > KEY_MS) {
         unknown(id);
       } else {
         const text = request.encode();
@@ -68,7 +68,7 @@ export function createRequests(
 
   /** Adds one, an object as JSON, and sends it as soon as it may be. Gives the id that it gets. */
   function add(kind: Kind, encode: Request["encode"], done: Request["done"], fail: Request["fail"]): number {
-    requests.set(++lastId, { kind, encode, done, fail, sent: 0, at: 0, first: 0 });
+    requests.set(++lastId, { kind, encode, done, fail, sent: 0, at: 0, first: Infinity });
     flush();
     return lastId;
   }
@@ -103,7 +103,8 @@ export function createRequests(
     answer(frame: Frame): boolean {
       const { type, id, code, message, details = {} } = frame;
       const request = requests.get(id);
-      if (type === "error" && isSentAgain(code)) {
+      if (type !== "error") end(id)?.done(frame);
+      else if (isSentAgain(code)) {
         // It was not taken.
         if (request) request.sent = 0;
         const delay = Math.min((details.retry_after || 1) * 1000, PAUSE_MS_MAX) + Math.random() * 1000;
@@ -111,10 +112,10 @@ export function createRequests(
           pause = undefined;
           flush();
         }, delay);
-      } else if (type === "error") {
+      } else {
         const error = new FanfareError(String(code), message, errorRemedy(code), details);
         if (!request?.fail(error)) requests.delete(id);
-      } else end(id)?.done(frame);
+      }
       return !!request;
     },
 
@@ -126,7 +127,7 @@ export function createRequests(
         if (request.kind === "link") requests.delete(id);
         else if (request.sent) {
           // What was answered, be it that it is over a rate, is not published.
-          request.first ||= request.at;
+          request.first = Math.min(request.first, request.at);
           if (request.kind === "once") unknown(id);
         }
         request.sent = 0;

@@ -227,7 +227,7 @@ export function createSubscription<T>(
     wake();
     if (queue.length <= Math.max(1, buffer)) return;
     if (overflow === "end") {
-      return end(new FanfareError("BUFFER_FULL", `${name}: a slow loop`));
+      return end(new FanfareError("BUFFER_FULL", `Too many events of ${name} wait`));
     }
     // The oldest goes, and is counted in a gap before those that wait.
     const [oldest, key, place] = queue.shift()!;
@@ -277,8 +277,8 @@ export function createSubscription<T>(
     // Its own place was forgotten, or there never was one.
     if (wasActive && !resumes && state !== "active") gap(name, null);
     for (const [topic, { epoch, offset, recovered, count = 0 }] of topics) {
+      if (!covers(topic)) continue;
       const isName = topic === name;
-      if (!isName && !covers(topic)) continue;
       const known = received.get(topic);
       const before = (events: number | boolean) => `${epoch}-${BigInt(offset) - BigInt(events)}`;
       const live = before(0);
@@ -358,12 +358,11 @@ export function createSubscription<T>(
     begin,
     gap,
     place: set,
-    isCurrent: () => state === "active" && (!begun || isPast(begun, received.get(name) ?? "")),
+    isCurrent: () => state === "active" && (!begun || isPast(begun, received.get(name))),
     take(event: TopicEvent<any>) {
       const { topic, position: place } = event;
       const key = name === INBOX ? name : topic;
-      const known = received.get(key);
-      if (state !== "active" || (known && isPast(place, known))) return;
+      if (state !== "active" || isPast(place, received.get(key))) return;
       move(received, key, place);
       push(event, key, place);
     },

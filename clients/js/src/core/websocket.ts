@@ -17,7 +17,7 @@ export interface WebSocketLike {
 export function constructorOf(given: WebSocketConstructor | undefined): WebSocketConstructor {
   const found = given ?? (globalThis.WebSocket as WebSocketConstructor | undefined);
   if (found) return found;
-  throw new FanfareError("NO_WEBSOCKET", "Give the WebSocket of ws as an option");
+  throw new FanfareError("NO_WEBSOCKET", "No WebSocket here: give that of the package ws");
 }
 
 /** A WebSocket. Throws what its constructor does, of a token that no header can have for example. */
