@@ -1,13 +1,10 @@
 //! Whatever is in a key's file, it is a key or refused; a private key is never taken for a public one, and
 //! no file brings two algorithms.
 
-#![no_main]
-
 use fanfare::auth::TokenVerifier;
 use fanfare::config::{Config, Mode, Secret, TokenAlgorithm};
-use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|input: &[u8]| {
+pub fn run(input: &[u8]) {
     let read = |_: &std::path::Path| Ok(input.to_vec());
     if let Ok(secret) = Secret::from_file("key".as_ref(), read) {
         assert!(secret.expose().len() >= Secret::LEN_MIN);
@@ -34,4 +31,4 @@ fuzz_target!(|input: &[u8]| {
     let text = String::from_utf8_lossy(input);
     let blocks: Vec<&str> = text.split("-----BEGIN ").skip(1).collect();
     assert!(taken == 0 || blocks.len() == 1 && !blocks[0].starts_with("PRIVATE KEY"));
-});
+}

@@ -1,13 +1,10 @@
 //! A member's frame is understood as a strict parser says: what is run is in it, and what is refused has the `id` that it
 //! came with.
 
-#![no_main]
-
 use fanfare::dialect::backend::{BadObject, OBJECTS_MAX, Operation, Said, objects};
-use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
-fuzz_target!(|text: &str| {
+pub fn run(text: &str) {
     let strict = serde_json::from_str::<Value>(text).ok();
     let Ok(all) = objects(text) else {
         assert!(!strict.is_some_and(|value| value.as_array().is_some_and(Vec::is_empty)));
@@ -20,7 +17,7 @@ fuzz_target!(|text: &str| {
     for object in all {
         check(object);
     }
-});
+}
 
 fn check(object: &str) {
     let strict = serde_json::from_str::<Value>(object).ok();

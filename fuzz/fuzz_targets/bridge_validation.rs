@@ -1,14 +1,11 @@
 //! The body of a push is understood or refused as a strict parser and the rules say, every refusal is
 //! JSON, and what a client is sent is the data with three fields set.
 
-#![no_main]
-
 use fanfare::call::Correlation;
 use fanfare::dialect::bridge::{Invalid, Push, put_completed};
-use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
-fuzz_target!(|text: &str| {
+pub fn run(text: &str) {
     let strict = serde_json::from_str::<Value>(text);
     match Push::parse(text) {
         Ok(push) => {
@@ -36,7 +33,7 @@ fuzz_target!(|text: &str| {
         put_completed(&mut out, text, text);
         serde_json::from_slice::<Value>(&out).expect("a frame is JSON");
     }
-});
+}
 
 /// Whether nothing but the user could be wrong.
 fn is_good(body: &Value) -> bool {

@@ -1,15 +1,12 @@
 //! An environment file and variables are accepted or refused with reasons, and the TOML file that they amount
 //! to is one, with the same values. The input is the file; its lines are also variables.
 
-#![no_main]
-
 use fanfare::config::{Config, Sources};
 use fanfare::dialect::bridge::BridgeSettings;
 use fanfare::dialect::sections;
 use fanfare::dialect::sse::SseSettings;
-use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|text: &str| {
+pub fn run(text: &str) {
     let file = Some((".env".to_owned(), text.to_owned()));
     let variables = text.lines().filter_map(|line| line.split_once('='));
     let env = variables
@@ -44,7 +41,7 @@ fuzz_target!(|text: &str| {
             (values, document) => panic!("{values:?} {document:?}"),
         }
     }
-});
+}
 
 /// A configuration without what is not printed.
 fn without_secrets(mut config: Config) -> Config {

@@ -1,16 +1,13 @@
 //! Any configuration is accepted or refused with reasons; an accepted one says what it changes.
 
-#![no_main]
-
 use fanfare::config::Config;
 use fanfare::dialect::sections;
-use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|text: &str| {
+pub fn run(text: &str) {
     match Config::from_toml_with(text, &sections(&[])) {
         Ok(config) => {
             let _ = config.differences();
         }
         Err(error) => assert!(!error.problems.is_empty()),
     }
-});
+}

@@ -1,15 +1,12 @@
 //! Bytes of a MessagePack client are refused or become JSON of bounded size; what the gateway
 //! understands of it, and what it answers, can be packed again and says the same.
 
-#![no_main]
-
 use fanfare::dialect::events::{Command, Refusal, Writer};
 use fanfare::msgpack;
-use libfuzzer_sys::fuzz_target;
 
 const TIMESTAMP: &[u8] = b"2026-11-21T07:34:31.524Z";
 
-fuzz_target!(|bytes: &[u8]| {
+pub fn run(bytes: &[u8]) {
     let mut text = Vec::new();
     if msgpack::to_json(bytes, &mut text).is_err() {
         assert!(text.len() <= bytes.len() * 6 + 8);
@@ -36,4 +33,4 @@ fuzz_target!(|bytes: &[u8]| {
     packed.clear();
     msgpack::from_json(&answer, &mut packed);
     assert_ne!(packed, [0xC0], "an answer is a map");
-});
+}

@@ -1,15 +1,12 @@
 //! The token of a request is found or not, whatever the headers and the query are; other cookies and other
 //! parameters change nothing. The input is a query and lines of `name: value`.
 
-#![no_main]
-
 use fanfare::config::{Config, Mode};
 use fanfare::conn::RequestToken;
 use http::header::{COOKIE, HeaderName, HeaderValue};
 use http::{Request, Uri};
-use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|input: &[u8]| {
+pub fn run(input: &[u8]) {
     let auth = Config::for_mode(Mode::Prod).auth;
     let mut lines = input.split(|byte| *byte == b'\n');
     let query = String::from_utf8_lossy(lines.next().unwrap_or_default());
@@ -49,4 +46,4 @@ fuzz_target!(|input: &[u8]| {
         .parse()
         .expect("a URI");
     assert_eq!(found(&request), before);
-});
+}

@@ -1,10 +1,7 @@
 //! What the guard passes on does not depend on how the bytes were cut, and a head that it passes
 //! is one that every parser reads alike.
 
-#![no_main]
-
 use fanfare::http::{Guard, GuardLimits, HeadError};
-use libfuzzer_sys::fuzz_target;
 
 const LIMITS: GuardLimits = GuardLimits {
     head_bytes_max: 1024,
@@ -27,7 +24,7 @@ fn passed(bytes: &[u8], piece: usize) -> (Vec<u8>, Result<(), HeadError>) {
     (out, Ok(()))
 }
 
-fuzz_target!(|input: &[u8]| {
+pub fn run(input: &[u8]) {
     let Some((&piece, bytes)) = input.split_first() else {
         return;
     };
@@ -36,7 +33,7 @@ fuzz_target!(|input: &[u8]| {
     assert_eq!(outcome, cut_outcome);
     assert_eq!(whole, cut);
     assert!(is_left_of(&whole, bytes));
-});
+}
 
 /// Whether `passed` is what `bytes` begin with but for line ends that were left out: those between requests.
 fn is_left_of(passed: &[u8], bytes: &[u8]) -> bool {

@@ -1,8 +1,6 @@
 //! What a proxy says of its client, what an `Accept` asks for and where a page comes from are read or not,
 //! whatever the headers are. The input is lines of `name: value`.
 
-#![no_main]
-
 use std::net::{IpAddr, Ipv4Addr};
 
 use fanfare::config::{Config, CorsOrigin, OriginPattern, Server};
@@ -11,7 +9,6 @@ use fanfare::http::{
 };
 use http::header::{ACCEPT, ACCESS_CONTROL_ALLOW_ORIGIN, ORIGIN};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use libfuzzer_sys::fuzz_target;
 
 const PROXY: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 
@@ -21,7 +18,7 @@ const OFFERS: [&str; 3] = [
     "application/openmetrics-text",
 ];
 
-fuzz_target!(|input: &[u8]| {
+pub fn run(input: &[u8]) {
     let mut headers = HeaderMap::new();
     for line in input.split(|byte| *byte == b'\n').take(100) {
         let mut parts = line.splitn(2, |byte| *byte == b':');
@@ -37,7 +34,7 @@ fuzz_target!(|input: &[u8]| {
     forwarded(&headers);
     accepted(&mut headers.clone());
     origins(&headers);
-});
+}
 
 /// The address of the client of a request that comes from a port of `peer`.
 fn client(server: &Server, peer: IpAddr, headers: &HeaderMap) -> IpAddr {

@@ -1,15 +1,12 @@
 //! Queries of upgrade requests are understood or refused, whatever they are; what is understood is within
 //! its limits.
 
-#![no_main]
-
 use fanfare::dialect::bridge::user_of;
 use fanfare::dialect::events::Parameters;
 use fanfare::sse::EventsRequest;
 use fanfare::topic;
-use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|query: &str| {
+pub fn run(query: &str) {
     if let Ok(Some(user)) = user_of(query) {
         assert!((1..=topic::NAME_BYTES_MAX).contains(&user.len()));
         let inbox = topic::inbox_of(&user);
@@ -35,4 +32,4 @@ fuzz_target!(|query: &str| {
                 .all(|name| topic::check_topic(name).is_ok())
         );
     }
-});
+}

@@ -1,14 +1,11 @@
 //! The content of a server command is what a strict reader says. What is repeated of it in the answer is JSON, so that no
 //! request can add a field to its answer.
 
-#![no_main]
-
 use fanfare::dialect::messenger::AskedCommand;
-use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-fuzz_target!(|text: &str| {
+pub fn run(text: &str) {
     let Some(asked) = AskedCommand::parse(text) else {
         if let Ok(strict) = serde_json::from_str::<Value>(text) {
             check_refused(&strict.to_string(), &strict);
@@ -40,7 +37,7 @@ fuzz_target!(|text: &str| {
     );
     let answer: Value = serde_json::from_str(&answer).expect("JSON");
     assert_eq!(answer.as_object().map(|it| it.len()), Some(3));
-});
+}
 
 /// Written anew, without repeated keys, it is refused for a reason.
 fn check_refused(text: &str, strict: &Value) {

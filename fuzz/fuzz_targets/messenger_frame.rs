@@ -1,17 +1,14 @@
 //! A message of a messenger client says to a strict reader what was understood of it, or is ignored for what a strict
 //! reader finds, too.
 
-#![no_main]
-
 use std::sync::LazyLock;
 
 use fanfare::auth::is_name;
 use fanfare::dialect::messenger::{Ignored, Inbound};
 use fanfare::store::MessageKind;
-use libfuzzer_sys::fuzz_target;
 use serde_json::{Map, Value};
 
-fuzz_target!(|text: &str| {
+pub fn run(text: &str) {
     let read = Inbound::parse(text);
     if let Ok(message) = &read {
         check_limits(message);
@@ -36,7 +33,7 @@ fuzz_target!(|text: &str| {
         ),
         (read, said) => panic!("{text}: {read:?} {said:?}"),
     }
-});
+}
 
 /// What a strict reader understands, but for what a time is and how long texts may be.
 #[derive(Debug)]

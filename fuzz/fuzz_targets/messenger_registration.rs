@@ -1,15 +1,12 @@
 //! Whatever is registered has an id and a name that can be shown and logged, and a key of 32 bytes, or is refused.
 
-#![no_main]
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use fanfare::auth::is_name;
 use fanfare::dialect::messenger::{Registration, RegistrationError};
-use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
-fuzz_target!(|body: &[u8]| {
+pub fn run(body: &[u8]) {
     let Ok(registration) = serde_json::from_slice::<Registration>(body) else {
         return;
     };
@@ -35,4 +32,4 @@ fuzz_target!(|body: &[u8]| {
         Err(RegistrationError::Id) => assert!(!is_name(text("user_id"))),
         Err(_) => {}
     }
-});
+}

@@ -1,11 +1,8 @@
 //! A PROXY header is decided within its limit, and alike however it was cut.
 
-#![no_main]
-
 use fanfare::http::{PROXY_BYTES_MAX, parse_proxy};
-use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|input: &[u8]| {
+pub fn run(input: &[u8]) {
     let whole = parse_proxy(input);
     if let Ok(Some(header)) = whole {
         assert!(header.bytes <= PROXY_BYTES_MAX.min(input.len()));
@@ -16,4 +13,4 @@ fuzz_target!(|input: &[u8]| {
     } else if whole == Ok(None) {
         assert!(input.len() < PROXY_BYTES_MAX);
     }
-});
+}

@@ -1,15 +1,12 @@
 //! A cursor is read or not, whatever it is; what was put is read; and whatever is read is what would be
 //! put again, to the byte: there is one text for each list of positions.
 
-#![no_main]
-
 use fanfare::id::Position;
 use fanfare::sse::{CursorKey, EventsRequest, Scope};
-use libfuzzer_sys::fuzz_target;
 
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 
-fuzz_target!(|input: (&[u8], u8, [(u64, u64); 4], u16, u8)| {
+pub fn run(input: (&[u8], u8, [(u64, u64); 4], u16, u8)) {
     let (text, topics, positions, at, byte) = input;
     let topics = usize::from(topics) % (NAMES.len() + 1);
     let key = CursorKey::new(b"a secret of no less than thirty-two bytes");
@@ -35,7 +32,7 @@ fuzz_target!(|input: (&[u8], u8, [(u64, u64); 4], u16, u8)| {
             assert!(request.topics.is_sorted() && (1..=50).contains(&request.topics.len()));
         }
     }
-});
+}
 
 /// What is read of `text` is written as `text`.
 fn check(key: &CursorKey, scope: &Scope, text: &[u8]) {

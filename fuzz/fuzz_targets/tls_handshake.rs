@@ -1,13 +1,10 @@
 //! Whatever a peer sends instead of a handshake is refused or waited for, alike however it was cut.
 
-#![no_main]
-
 use std::path::Path;
 use std::sync::LazyLock;
 
 use fanfare::config::{Config, Mode};
 use fanfare::net::{TlsServer, receive};
-use libfuzzer_sys::fuzz_target;
 
 static SERVER: LazyLock<TlsServer> = LazyLock::new(|| {
     let mut tls = Config::for_mode(Mode::Demo).tls;
@@ -21,7 +18,7 @@ static SERVER: LazyLock<TlsServer> = LazyLock::new(|| {
     TlsServer::new(&tls, read).unwrap()
 });
 
-fuzz_target!(|input: &[u8]| {
+pub fn run(input: &[u8]) {
     let Some((&piece, bytes)) = input.split_first() else {
         return;
     };
@@ -29,4 +26,4 @@ fuzz_target!(|input: &[u8]| {
     let cut = receive(&SERVER, bytes, usize::from(piece) + 1);
     // A ServerHello is random, and its length is not.
     assert_eq!(whole == 0, cut == 0);
-});
+}

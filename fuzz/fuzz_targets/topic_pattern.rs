@@ -1,12 +1,9 @@
 //! Names and patterns of both kinds are read or refused; what a pattern covers or does not touch is what its matches say.
 //! The input is two patterns, a topic and a rule, a line each.
 
-#![no_main]
-
 use fanfare::topic::{self, Matcher, Pattern, Selector};
-use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|text: &str| {
+pub fn run(text: &str) {
     let prefix = topic::likely_prefix(text);
     assert!(
         prefix.is_empty() || topic::check_prefix(&prefix).is_ok(),
@@ -40,7 +37,7 @@ fuzz_target!(|text: &str| {
             assert!(!one.meets(rule) || all.meets(rule));
         }
     }
-});
+}
 
 /// The patterns with this text, one of each kind at most.
 fn read(text: &str) -> impl Iterator<Item = Pattern> {

@@ -3,17 +3,14 @@
 //! The first byte chooses the compression, the second the size of the reads. The frames' keys are
 //! part of the input, so the fuzzer finds its way by keys of zeros.
 
-#![no_main]
-
 use fanfare::ws::deflate::{Agreed, DeflateOptions, Inflater, negotiate};
 use fanfare::ws::{Decoder, DecoderLimits, Event, Input, ProtocolError};
-use libfuzzer_sys::fuzz_target;
 
 const LIMITS: DecoderLimits = DecoderLimits {
     message_bytes_max: 100_000,
 };
 
-fuzz_target!(|input: &[u8]| {
+pub fn run(input: &[u8]) {
     let Some((&[compression, size], stream)) = input.split_first_chunk::<2>() else {
         return;
     };
@@ -25,7 +22,7 @@ fuzz_target!(|input: &[u8]| {
     let whole = outcome(agreed.as_ref(), stream, stream.len().max(1));
     let cut = outcome(agreed.as_ref(), stream, usize::from(size).max(1));
     assert_eq!(whole, cut);
-});
+}
 
 /// What `stream` brings in reads of `size` bytes, and how it ends.
 fn outcome(

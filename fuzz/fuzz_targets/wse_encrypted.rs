@@ -1,19 +1,16 @@
 //! What a client sends is opened or refused, and only what was sealed is opened. What is written to a client comes out
 //! alike however it is cut, and what is no frame is refused alike.
 
-#![no_main]
-
 use std::io::IoSlice;
 use std::rc::Rc;
 
 use fanfare::dialect::wse::{FrameSealer, SessionKey};
 use fanfare::net::Seal;
-use libfuzzer_sys::fuzz_target;
 
 /// After a message that begins so, messages are encrypted.
 const HELLO: &str = "h";
 
-fuzz_target!(|input: (&[u8], u8, u16, u8)| {
+pub fn run(input: (&[u8], u8, u16, u8)) {
     let (bytes, piece, at, byte) = input;
     let key = SessionKey::new(&[7; 32]);
     let mut out = Vec::new();
@@ -48,7 +45,7 @@ fuzz_target!(|input: (&[u8], u8, u16, u8)| {
     // The IVs differ.
     let lengths = |written: Option<(Vec<u8>, bool)>| written.map(|(out, key)| (out.len(), key));
     assert_eq!(lengths(whole), lengths(cut));
-});
+}
 
 /// What a client is sent of `bytes`, given in pieces, and whether it is encrypted at last; `None` if it is refused.
 fn written(bytes: &[u8], piece: usize, key: Option<Rc<SessionKey>>) -> Option<(Vec<u8>, bool)> {

@@ -1,15 +1,12 @@
 //! A text of a wse client is a heartbeat, a message or neither. A message is JSON to a strict reader, and says to it what
 //! was understood of it: it is passed on to applications as it came.
 
-#![no_main]
-
 use fanfare::dialect::wse::{ClientInfo, Envelope, LegacyBeat, Wanted};
 use fanfare::json::Raw;
-use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-fuzz_target!(|text: &str| {
+pub fn run(text: &str) {
     let read = Envelope::parse(text);
     if let Some(beat) = LegacyBeat::read(text) {
         assert!(read.is_err(), "it is no JSON");
@@ -51,7 +48,7 @@ fuzz_target!(|text: &str| {
     assert!(positions.len() <= payload.len() / 2);
     assert!(wanted.recovers || positions.is_empty());
     assert!(ClientInfo::read(payload).version.len() <= ClientInfo::VERSION_BYTES_MAX);
-});
+}
 
 fn is_json(text: &str) {
     serde_json::from_str::<&RawValue>(text).expect("JSON");

@@ -1,11 +1,8 @@
 //! What a wse client packs is refused or becomes text of bounded size, by zlib and by MessagePack, and what is read of
 //! that is JSON.
 
-#![no_main]
-
 use fanfare::dialect::wse::{DecompressError, Envelope, decompress};
 use fanfare::msgpack;
-use libfuzzer_sys::fuzz_target;
 use serde_json::value::RawValue;
 
 /// The largest message: small, so that it is reached.
@@ -14,7 +11,7 @@ const BYTES_MAX: usize = 4096;
 /// What a buffer may grow to beyond that, before the message is found to be too large.
 const SLACK_MAX: usize = BYTES_MAX + 1024;
 
-fuzz_target!(|bytes: &[u8]| {
+pub fn run(bytes: &[u8]) {
     check_zlib(bytes.strip_prefix(b"C:").unwrap_or(bytes));
     let packed = bytes.strip_prefix(b"M:").unwrap_or(bytes);
     let mut text = Vec::new();
@@ -24,7 +21,7 @@ fuzz_target!(|bytes: &[u8]| {
         serde_json::from_slice::<&RawValue>(&text).expect("JSON");
         check_message(&text);
     }
-});
+}
 
 fn check_zlib(packed: &[u8]) {
     let mut out = Vec::new();
