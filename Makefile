@@ -15,6 +15,9 @@ ARGS ?=
 # Seeds that `make model` runs the engine with.
 SEEDS ?= 10000
 
+# Tests of the gateway at a time.
+TEST_THREADS ?= 4
+
 # Versions of wse-client, each in a Python of its own.
 WSE_CLIENTS := 2.5.1 1.4.3
 
@@ -47,18 +50,19 @@ run: setup
 	@echo
 	@ulimit -n "$$(ulimit -H -n)" && exec $(BIN)/fanfare serve --mode demo --listen 127.0.0.1:8080 $(ARGS)
 
-# To clients/monitor/dist, with the Node of scripts/setup, if it is there.
-monitor:
+# With the Node of scripts/setup, if it is there. What it is made of has it built anew.
+MONITOR := clients/monitor/dist/index.html
+monitor: $(MONITOR)
+$(MONITOR): $(shell find clients/js/src clients/monitor/src -type f) $(wildcard clients/monitor/*.*)
 	@scripts/setup monitor
 	cd clients/monitor && PATH=$(abspath $(TARGET))/node/bin:$$PATH npm run --silent build
 
+# Most tests wait more than they compute, so there are more at a time than processors. The clients' suites run side by
+# side, and their output comes when they end.
 test:
 	@scripts/setup test
-	cargo test --workspace --locked
-	$(MAKE) --no-print-directory test-python
-	$(MAKE) --no-print-directory test-js
-	$(MAKE) --no-print-directory test-monitor
-	$(MAKE) --no-print-directory test-wse
+	RUST_TEST_THREADS=$(TEST_THREADS) cargo test --workspace --locked
+	@$(MAKE) --no-print-directory --output-sync=target --jobs 4 test-js test-wse test-python test-monitor
 
 # The Python client against the gateway that `make test` has built.
 test-python:
@@ -76,12 +80,11 @@ test-monitor: monitor
 	@scripts/setup test
 	cd clients/monitor && PATH=$(abspath $(TARGET))/node/bin:$$PATH FANFARE_BIN=$(abspath $(TARGET))/debug/fanfare npm run --silent test
 
-# The published clients, unmodified, against the gateway that `make test` has built: side by side, since they mostly wait.
-test-wse:
-	@scripts/setup test
-	@$(MAKE) --no-print-directory --output-sync=target --jobs $(WSE_CLIENTS:%=test-wse-%)
+# The published clients, unmodified, against the gateway that `make test` has built.
+test-wse: $(WSE_CLIENTS:%=test-wse-%)
 
 test-wse-%:
+	@scripts/setup test
 	FANFARE_BIN=$(abspath $(TARGET))/debug/fanfare $(TARGET)/wse-$*/bin/python -m pytest tests/wse
 
 model: setup

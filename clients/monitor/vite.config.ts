@@ -21,7 +21,6 @@ export default defineConfig({
   },
   test: {
     include: ["tests/**/*.test.ts"],
-    globalSetup: ["tests/support/build.ts"],
     // They wait more than they compute.
     maxWorkers: 2,
     testTimeout: 30_000,

@@ -1,5 +1,6 @@
 // Serves the build at /monitor with a strict policy, as the gateway does, and passes everything else on to a gateway.
 import { once } from "node:events";
+import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { type IncomingMessage, type ServerResponse, createServer, request } from "node:http";
 import { type Socket, connect } from "node:net";
@@ -21,6 +22,7 @@ export interface Server {
 
 /** Port 0 of `gateway` stands for one that cannot be reached. */
 export async function serve(gateway: { port: number }): Promise<Server> {
+  if (!existsSync(dist)) throw new Error("the page is not built: make monitor");
   const upgrades = new Set<Socket>();
   const all = new Set<Socket>();
   const server = createServer(async (incoming, outgoing) => {
