@@ -19,7 +19,7 @@ COUNTERS = ("deliveries_total", "writes_total")
 
 def measure(options, point, scratch):
     """loadgen's report and the server's counters of a round, and the limit's figures if the point has one."""
-    server = contenders.Server("gateway", options, Scenario(what="", variants=()))
+    server = contenders.Server(point.server, options, Scenario(what="", variants=()))
     server.shards = point.shards
     if point.both_cores:
         server.cores = server.generator_cores = [options.server_core, options.generator_core]
@@ -29,7 +29,7 @@ def measure(options, point, scratch):
         address = arguments[arguments.index("--url") + 1].removeprefix("ws://")
         command = server.generator(point.command.split(), [*arguments, "--pid", pid], path,
                                    (options.warmup, options.duration))
-        with Sampler(address) as sampler:
+        with Sampler(address if point.server == "gateway" else None) as sampler:
             contenders.finish(command, path)
     report = json.loads(path.read_text())
     line = figures(report, sampler)
@@ -84,11 +84,11 @@ def environment(more):
 
 
 class Sampler:
-    """Looks at the server's counters and the kernel's memory four times a second, so that connecting and
+    """Looks at the gateway's counters, if it is one, and the kernel's memory four times a second, so that connecting and
     leaving stay out of what a delivery takes."""
 
     def __init__(self, address):
-        self.url = f"http://{address}/metrics"
+        self.url = address and f"http://{address}/metrics"
         self.samples, self.slab = [], [slab_bytes()]
         self.done = threading.Event()
         self.thread = threading.Thread(target=self.look, daemon=True)
@@ -104,6 +104,8 @@ class Sampler:
     def look(self):
         while not self.done.wait(SAMPLE_SECONDS):
             self.slab.append(slab_bytes())
+            if not self.url:
+                continue
             try:
                 with urllib.request.urlopen(self.url, timeout=5) as answer:
                     self.samples.append(json.load(answer))

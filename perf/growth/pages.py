@@ -6,7 +6,7 @@ import model
 from measure import ROOT, Failed
 from words import gigabytes, growth_of, nanoseconds, percent, rate, size, times
 
-from series import CONNECTIONS_MAX
+from series import CONNECTIONS_MAX, SERVERS
 
 END = "<!-- end of {} -->"
 BEGIN = "<!-- written by `perf/growth/run`: {} -->"
@@ -64,6 +64,18 @@ def share_of_generator(point):
 
 def against_limit(point):
     return f"{nanoseconds(point.cpu_ns)} ({point.cpu_ns / point.limit('cpu_ns'):.2f} times the limit's {nanoseconds(point.limit('cpu_ns'))})"
+
+
+def peers(growth):
+    result = growth["peers"]
+    versions = result.facts["versions"]
+    counts = [point.x for point in result.line(SERVERS["gateway"])]
+    lines = ["| subscribers | " + " | ".join(f"{count:,}" for count in counts) + " |", "|---|" + "---|" * len(counts)]
+    for server, line in SERVERS.items():
+        points = [result.at(line, count) for count in counts]
+        cells = [f"{nanoseconds(point.cpu_ns)}, {rate(point.median('per_second'))}" for point in points]
+        lines.append(f"| {line if versions[server] == 'this commit' else versions[server]} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def topics(growth):
@@ -253,7 +265,7 @@ def large_topic(growth):
 
 PAGES = {
     "README.md": {
-        "machine": machine, "subscribers": subscribers, "topics": topics, "payload": payload, "publishers": publishers,
+        "machine": machine, "subscribers": subscribers, "peers": peers, "topics": topics, "payload": payload, "publishers": publishers,
         "shards": shards, "memory": memory,
     },
     "scaling.md": {

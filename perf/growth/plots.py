@@ -10,7 +10,7 @@ import model  # noqa: E402
 from words import growth_of, nanoseconds, rate, size, thousands, times  # noqa: E402
 
 INK, FAINT, GRID = "#24292f", "#57606a", "#d8dee4"
-COLOURS = ("#0969da", "#bc4c00", "#1a7f37")
+COLOURS = ("#0969da", "#bc4c00", "#1a7f37", "#8250df")
 LIMIT = "#8c959f"
 # Keeps lines out of the text.
 BEHIND = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
@@ -91,6 +91,19 @@ def subscribers_rate(axes, growth):
     return (
         f"The rate is highest at {best.x:,} subscribers: {rate(best.median('per_second'))} from one core",
         "deliveries per second; hollow where the server's core was not full: it waited for the publisher or the generator",
+    )
+
+
+def peers_cost(axes, growth):
+    result = growth["peers"]
+    cost_lines(axes, result)
+    logarithmic(axes, result.points, thousands, nanoseconds)
+    axes.set_xlabel("subscribers of the topic")
+    gateway, *others = (result.line(name) for name in result.lines())
+    least = min(line[-1].cpu_ns for line in others)
+    return (
+        f"To {gateway[-1].x:,} subscribers the others take at least {times(least / gateway[-1].cpu_ns)} our CPU time",
+        "server CPU for a delivery; 128-byte payload, bursts of 64, one core each",
     )
 
 
@@ -193,7 +206,7 @@ def memory(axes, growth):
 def fit(axes, growth):
     whole = model.machine(growth).model
     ends = {}
-    for colour, marker, name in zip((*COLOURS, "#8250df", "#cf222e"), "osD^v", (*model.FITTED, "topics")):
+    for colour, marker, name in zip((*COLOURS, "#cf222e"), "osD^v", (*model.FITTED, "topics")):
         for row in model.rows(growth, [name]):
             predicted = model.predict(whole, row)
             tried = name == "topics"
@@ -258,8 +271,9 @@ def cost_lines(axes, result):
                   linewidth=1.4, zorder=2)
         whisker_line(axes, line, "cpu_ns", colour)
         ends.append((line[-1].x, line[-1].cpu_ns, name, colour))
-    axes.plot([], [], "--", color=LIMIT, linewidth=1.4, label="the limit, joining as much")
-    axes.legend(loc="best", frameon=False, fontsize=9, labelcolor=FAINT)
+    if any(point.limits for point in result.points):
+        axes.plot([], [], "--", color=LIMIT, linewidth=1.4, label="the limit, joining as much")
+        axes.legend(loc="best", frameon=False, fontsize=9, labelcolor=FAINT)
     label_ends(axes, ends)
 
 
@@ -300,6 +314,7 @@ def tidy(axes):
 PLOTS = {
     "subscribers-cost": subscribers_cost,
     "subscribers-rate": subscribers_rate,
+    "peers": peers_cost,
     "topics": topics_cost,
     "payload": payload_cost,
     "payload-bytes": payload_bytes,

@@ -18,6 +18,8 @@ class Point:
     # Connections of the bare-socket limit beside it; none where there is nothing to compare with.
     limit: int | None = None
     shards: int = 1
+    # Who serves: the gateway, or one of perf/peers.
+    server: str = "gateway"
     # On both cores, which the generator shares: only CPU time counts then.
     both_cores: bool = False
     # More arguments for `fanfare serve`'s environment.
@@ -42,6 +44,12 @@ PAYLOADS = (41, 128, 512, 2_048, 8_192, 32_768, 65_536)
 PUBLISHERS = (1, 4, 16, 64, 256)
 SHARDS = (1, 2, 4)
 IDLE = (1_000, 10_000, CONNECTIONS_MAX)
+BESIDE_PEERS = (10, 100, 1_000, 5_000)
+
+# The gateway and those that other gateways are measured by, with what the plot calls them.
+SERVERS = {
+    "gateway": "gateway", "uwebsockets": "uWebSockets", "centrifugo": "Centrifugo", "durable_streams": "durable-streams",
+}
 
 PATIENCE = "--patience 60"
 PAYLOAD = 128
@@ -54,6 +62,11 @@ def subscribers(count, burst):
     limit = min(count, LIMIT_CONNECTIONS_MAX) if count <= 10_000 else None
     return Point(count, f"burst {burst}", f"fanout --subscribers {count} --payload {PAYLOAD} --burst {burst} {PATIENCE}",
                  burst, count, limit)
+
+
+def served(server, count):
+    return Point(count, SERVERS[server], f"fanout --subscribers {count} --payload {PAYLOAD} --burst 64 {PATIENCE}",
+                 64, count, server=server)
 
 
 def topics(count):
@@ -92,6 +105,10 @@ SERIES = {
     "subscribers": Series(
         "one topic, 128-byte payload, one publisher in bursts of 64 and one at a time",
         tuple(subscribers(count, burst) for burst in (64, 1) for count in SUBSCRIBERS),
+    ),
+    "peers": Series(
+        "one topic, 128-byte payload, one publisher in bursts of 64, through other servers as well",
+        tuple(served(server, count) for server in SERVERS for count in BESIDE_PEERS),
     ),
     "topics": Series(
         "10 subscribers a topic, 2,000 connections or less, one publisher in bursts of 64 over all topics",
