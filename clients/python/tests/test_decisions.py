@@ -54,9 +54,7 @@ def test_close_codes_of_the_protocol_agree():
 def test_statuses_are_those_of_the_documentation():
     for statuses, _, advice in table("clients.md", "Refusals before the upgrade"):
         for status in map(int, statuses.split(", ")):
-            # A request that came too slowly is a network's fault, and no reason to give up.
-            expected = Decision.RETRY if status == 408 else decision_of(advice)
-            assert of_status(status) is expected, (status, advice)
+            assert of_status(status) is decision_of(advice), (status, advice)
     for status in (200, 302, 500, 502, 504):
         assert of_status(status) is Decision.RETRY
 
