@@ -20,6 +20,17 @@ const readme = {
   },
 };
 
+const browser = {
+  enabled: true,
+  headless: true,
+  screenshotFailures: false,
+  provider: playwright({ launchOptions: { executablePath, args: ["--no-sandbox"] } }),
+  instances: [{ browser: "chromium" as const }],
+  commands: { ...commands },
+};
+const react = ["react", "react/jsx-dev-runtime", "react-dom/client", "react-dom/server"];
+const path = (relative: string) => fileURLToPath(new URL(relative, import.meta.url));
+
 export default defineConfig({
   test: {
     testTimeout: 30_000,
@@ -40,20 +51,16 @@ export default defineConfig({
         extends: true,
         // What is found while tests run has the page loaded anew.
         plugins: [readme],
-        resolve: { alias: { "fanfare-client/react": fileURLToPath(new URL("src/react/index.ts", import.meta.url)) } },
-        optimizeDeps: { include: ["react", "react/jsx-dev-runtime", "react-dom/client", "react-dom/server"] },
-        test: {
-          name: "browser",
-          include: ["tests/**/*.browser.test.{ts,tsx}"],
-          browser: {
-            enabled: true,
-            headless: true,
-            screenshotFailures: false,
-            provider: playwright({ launchOptions: { executablePath, args: ["--no-sandbox"] } }),
-            instances: [{ browser: "chromium" }],
-            commands: { ...commands },
-          },
-        },
+        resolve: { alias: { "fanfare-client/react": path("src/react/index.ts") } },
+        optimizeDeps: { include: react },
+        test: { name: "browser", include: ["tests/**/*.browser.test.{ts,tsx}"], browser },
+      },
+      {
+        extends: true,
+        cacheDir: "node_modules/.vite-react-18",
+        resolve: { alias: [{ find: /^(react|react-dom)(?=\/|$)/, replacement: path("tests/react-18/node_modules/$1") }] },
+        optimizeDeps: { include: react },
+        test: { name: "react 18", include: ["tests/react/react.browser.test.tsx"], browser },
       },
     ],
   },

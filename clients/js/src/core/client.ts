@@ -27,7 +27,8 @@ export interface Status {
 
 /** The gateway's greeting: who it takes this client for. */
 export interface Session {
-  readonly client_id: string;
+  /** Null over SSE, as all of it. */
+  readonly client_id: string | null;
   /** The token's user; null without one. */
   readonly user: string | null;
   readonly name: string | null;
@@ -107,8 +108,8 @@ export interface Client {
 /** How long a token may take. */
 const TOKEN_MS_MAX = 30_000;
 
-/** Longest delay of a timer, 24.8 days. */
-const TIMER_MS_MAX = 2 ** 31 - 1;
+/** A token is renewed after so long, 11.6 days, if not before: timers end at 24.8. */
+const RENEW_MS_MAX = 1e9;
 
 /**
  * Connects to a gateway's events endpoint, `wss://host/api/v1/ws`, and keeps the connection. Returns at once; the
@@ -238,23 +239,23 @@ export function connect(url: string | URL, options: Options = {}): Client {
     need = undefined;
   }
 
-  /** Goes on with a new token on this connection. */
-  async function renew(): Promise<void> {
-    const own = generation;
-    await takeToken("expired");
-    if (token && own === generation) renewBefore(await requests.ask("link", { type: "authenticate", token }));
-  }
-
   /** Renews the token before it ends. Without a new one the connection ends, and is made anew. */
   function renewBefore({ expires_at, timestamp }: Frame): void {
     clearTimeout(renewal);
     const left = Date.parse(expires_at) - Date.parse(timestamp);
     const delay = Math.max(left / 2, left - 60_000);
-    // Also when the connection is another one by then, or none: the token is for the next one.
-    const own = logins;
-    if (typeof source === "function" && delay > 0 && delay <= TIMER_MS_MAX) {
-      renewal = setTimeout(() => renew().catch(() => own === logins && (need ??= "expired")), delay);
-    }
+    const login = logins;
+    const renew = async () => {
+      // Also when the connection is another one by then, or none: the token is for the next one.
+      const own = generation;
+      try {
+        await takeToken("expired");
+        if (token && own === generation) renewBefore(await requests.ask("link", { type: "authenticate", token }));
+      } catch {
+        if (login === logins) need ??= "expired";
+      }
+    };
+    if (typeof source === "function" && delay > 0) renewal = setTimeout(renew, Math.min(delay, RENEW_MS_MAX));
   }
 
   function lost(code: number, reason: string, wanted = 0): void {
@@ -384,7 +385,8 @@ export function connect(url: string | URL, options: Options = {}): Client {
 
 type Timer = ReturnType<typeof setTimeout> | undefined;
 
-export const randomKey = () => crypto.getRandomValues(new Uint32Array(4)).join("-");
+/** A key of a publication: unique, and no secret. */
+export const randomKey = () => `${Math.random()}-${Math.random()}`;
 
 /** The value, or an exception after a time. */
 function within<T>(value: T | PromiseLike<T>): Promise<T> {

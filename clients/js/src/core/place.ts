@@ -2,7 +2,7 @@
 
 /** Epoch and offset of a place; undefined of a cursor, and of what is neither, or not there. */
 export const parse = (place: string | undefined) =>
-  /^(\d{1,20})-(\d{1,20})$/.exec(place!)?.slice(1) as [epoch: string, offset: string] | undefined;
+  /^(\d{1,19})-(\d{1,19})$/.exec(place!)?.slice(1) as [epoch: string, offset: string] | undefined;
 
 /** Whether two places are of the same epoch. */
 export const sameEpoch = (a: string, b: string): boolean => a.split("-")[0] === b.split("-")[0];

@@ -59,6 +59,8 @@ export function createRequests(
       if (request.kind === "keyed" && request.at - request.first > KEY_MS) {
         unknown(id);
       } else {
+        // What a listener asks for meanwhile does not send it once more.
+        request.sent = 1;
         const text = request.encode();
         request.sent = text.length;
         send(`${text.slice(0, -1)},"id":${id}}`);
@@ -87,12 +89,12 @@ export function createRequests(
       }
       // As it is now, and not when it is sent.
       const text = JSON.stringify(message);
-      let abort = () => {};
+      let id: number;
+      const abort = () => end(id)?.fail(signal!.reason);
+      signal?.addEventListener("abort", abort);
       try {
         return await new Promise((resolve, reject) => {
-          const id = add(kind, () => text, resolve, reject);
-          abort = () => end(id)?.fail(signal!.reason);
-          signal?.addEventListener("abort", abort);
+          id = add(kind, () => text, resolve, reject);
         });
       } finally {
         signal?.removeEventListener("abort", abort);

@@ -4,6 +4,10 @@ import type { Options } from "./options.js";
 /** Characters of one event. What has more is taken for broken. */
 const EVENT_CHARS_MAX = 16 * 1024 * 1024;
 
+/** A stream that says nothing for so many times its heartbeat, and for so long, is lost. */
+const HEARTBEATS_MISSED = 2.5;
+const SILENT_MS_MIN = 40_000;
+
 /** For how long a publication may take. */
 const PUBLISH_MS_MAX = 30_000;
 
@@ -125,7 +129,8 @@ export function openSse(
       }
       const detail = `${status}: ${(await answer.text()).slice(0, 200)}`;
       if (status === 401) end(4401, detail);
-      else if ([400, 403, 404].includes(status)) streams.delete(topic);
+      // A proxy's own answer has no such member: the gateway has not been asked.
+      else if ([400, 403, 404].includes(status) && /"detail"/.test(detail)) streams.delete(topic);
       else refuse(answer, detail);
     } catch (error) {
       if (!abort.signal.aborted) end(1006, String(error));
@@ -139,6 +144,11 @@ export function openSse(
     let id = "";
     let data: string[] = [];
     let isFirst = true;
+    // Once it has had a heartbeat, which comes after so long without anything else. Other streams, and /health, say
+    // nothing of this one.
+    let silence: ReturnType<typeof setTimeout> | undefined;
+    let heartbeat = 0;
+    let heard = Date.now();
     const line = (line: string) => {
       const [, field, value = ""] = /^([^:]*)(?:: ?(.*))?$/s.exec(line)!;
       if (field === "event") name = value;
@@ -173,6 +183,11 @@ export function openSse(
         if (done) break;
         listener.heard();
         text += decoder.decode(value, { stream: true });
+        const since = Date.now() - heard;
+        heard += since;
+        if (/^:/m.test(text)) heartbeat = Math.max(heartbeat, since, SILENT_MS_MIN / HEARTBEATS_MISSED);
+        clearTimeout(silence);
+        if (heartbeat) silence = setTimeout(() => end(1006, "A stream is silent", hint), heartbeat * HEARTBEATS_MISSED);
         const lines = text.split(/\r?\n/);
         text = lines.pop()!;
         lines.forEach(line);
@@ -181,12 +196,14 @@ export function openSse(
       end(1006, "The stream ended", hint);
     } catch (error) {
       if (!signal.aborted) end(1006, String(error), hint);
+    } finally {
+      clearTimeout(silence);
     }
   }
 
   async function publish({ id, event, data, key }: Frame, behind: number) {
     const failed = (code: string, message: string, details = {}) => tell({ type: "error", id, code, message, details });
-    const later = (message: string, retry_after?: number) => {
+    const later = (message: string, retry_after: number) => {
       refusals += 1;
       failed("BUSY", message, { retry_after });
     };
@@ -203,17 +220,19 @@ export function openSse(
       else if (status === 401 && token) end(4401, text);
       else if (status === 401 || status === 403) failed("FORBIDDEN", text);
       else if (status === 413) failed("MESSAGE_TOO_LARGE", text);
-      else if (status < 500 && status !== 429) failed("INVALID_MESSAGE", text);
-      else later(text, (retryAfter(answer) ?? 1000) / 1000);
+      else if (status === 429 || status === 503) later(text, (retryAfter(answer) ?? 1000) / 1000);
+      else if (status < 500) failed("INVALID_MESSAGE", text);
+      // It may be published: as with any lost connection, its key is sent again for as long as that is known.
+      else end(1006, text);
     } catch (error) {
-      later(String(error));
+      end(1006, String(error));
     } finally {
       clearTimeout(timer);
     }
   }
 
   const upgrading = setInterval(tryWebSocket, UPGRADE_MS);
-  void ask().then(() => tell({ type: "connection_established", user: null }));
+  void ask().then(() => tell({ type: "connection_established", client_id: null, user: null, name: null, role: null }));
   return {
     send(text) {
       const message = JSON.parse(text);

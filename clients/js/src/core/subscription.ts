@@ -1,6 +1,6 @@
 import { type Emitter, type Report, createEmitter } from "./emitter.js";
 import { FanfareError } from "./errors.js";
-import { isInbox, isPattern, matcher } from "./pattern.js";
+import { isPattern, matcher } from "./pattern.js";
 import { isPast, sameEpoch } from "./place.js";
 
 /** An event of a topic, each once and in the topic's order. */
@@ -138,11 +138,14 @@ export interface Subscription<T = unknown> extends AsyncIterable<TopicEvent<T> |
 /** Topics whose places a subscription remembers. Beyond it the one that was silent longest is forgotten. */
 const PLACES_MAX = 1000;
 
+/** More of the newest events than any topic keeps. */
+const LAST_MAX = 1e9;
+
 /** What waits for a loop: an item, and where it leaves a topic. */
 type Entry = [item: TopicEvent<any> | Gap, key: string, place: string | undefined];
 
-/** The name of what is for this user alone. No topic is called so. */
-export const INBOX = "#inbox";
+/** The name of what is for this user alone. No topic is called so, and like all inboxes no pattern covers it. */
+export const INBOX = "user::events";
 
 /** `failure` says why nothing comes any more, `CLOSED` among it; it is undefined while something may. */
 export function createSubscription<T>(
@@ -150,15 +153,17 @@ export function createSubscription<T>(
   failure: () => FanfareError | undefined,
   remove: (member: Member) => void,
   name: string,
-  { since, last = 0, buffer = 1000, overflow }: SubscriptionOptions,
+  { since, last: wanted = 0, buffer = 1000, overflow }: SubscriptionOptions,
 ): Member & { subscription: Subscription<T> } {
   const { on, heard, emit } = createEmitter<SubscriptionEvents<T>>(report);
-  const covers = name === INBOX ? isInbox : matcher(name);
+  // A whole number, whatever was given: the gateway refuses others, with all of their message.
+  const last = Math.max(0, Math.min(wanted, LAST_MAX)) | 0;
+  const covers = matcher(name);
   /** By topic, and the name's own: where the newest event stood, and the newest that a listener or a loop has got. */
   const received = new Map<string, string>();
   const delivered = new Map<string, string>();
-  /** By topic: where it goes on behind the gap that is about to come. */
-  const renewed = new Map<string, string>();
+  /** By topic: where what is about to come ends, a gap or what was missed. A pattern's own place holds until then. */
+  const due = new Map<string, string>();
   const queue: Entry[] = [];
   /** How many made room in the queue, before all that is in it, and where they leave topics. NaN: nobody knows. */
   let dropped = 0;
@@ -236,13 +241,22 @@ export function createSubscription<T>(
   }
 
   function gap(topic: string, lost: number | null): boolean {
-    const place = renewed.get(topic);
-    renewed.delete(topic);
+    const place = due.get(topic);
+    due.delete(topic);
     // What is for this user alone goes on wherever it is.
     if (name === INBOX) received.clear();
     else move(received, topic, place);
     push({ type: "gap", topic, lost, reason: "gateway" }, topic, place);
     return !!place;
+  }
+
+  /** Has a pattern's own place be that of its confirmation once all of its topics are. */
+  function settle(): void {
+    for (const [topic, place] of due) if (isPast(place, received.get(topic))) due.delete(topic);
+    if (isPattern(name) && begun && !due.size) {
+      set(name, begun);
+      begun = undefined;
+    }
   }
 
   const why = () =>
@@ -257,7 +271,7 @@ export function createSubscription<T>(
   /** Changes the state, if it is another one. In any case all that waits looks again, after the caller's turn. */
   function change(to: SubscriptionState, because?: FanfareError): void {
     wake();
-    if (to === "pending") renewed.clear();
+    if (to === "pending") due.clear();
     if (to === "active") wasActive = true;
     if (state === "ended" || (to === state && because === error)) return;
     state = to;
@@ -280,26 +294,25 @@ export function createSubscription<T>(
       if (!covers(topic)) continue;
       const isName = topic === name;
       const known = received.get(topic);
+      // Throws where the offset is none.
       const before = (events: number | boolean) => `${epoch}-${BigInt(offset) - BigInt(events)}`;
       const live = before(0);
-      if (isName) begun = live;
-      if (recovered === false && (known || resumes)) {
-        // A gap follows. Until then the old place holds.
-        renewed.set(topic, live);
-      } else if (!known) {
-        const behind = isName ? Math.max(0, Math.min(last, count)) : resumes && count;
-        set(topic, before(behind));
-      } else if (recovered && isName && isPattern(topic)) set(topic, live);
-      else if (known !== live) {
-        const isSame = recovered && sameEpoch(known, live);
+      // A gap follows, and until then the old place holds.
+      const isGap = recovered === false && (known || resumes);
+      if (!known && !isGap) set(topic, before(isName ? Math.min(last, count) : resumes && count));
+      else if (known !== live && !isGap && !(isName && isPattern(topic))) {
+        const isSame = recovered && sameEpoch(known!, live);
         // It may begin behind where this one is, at the newest events of another one.
-        const lost = isSame ? Number(BigInt(offset) - BigInt(count) - BigInt(known.split("-")[1]!)) : null;
+        const lost = isSame ? +offset - count - +known!.split("-")[1]! : null;
         if (lost === null || lost > 0) {
           gap(topic, lost);
           set(topic, recovered ? before(count) : live);
         }
       }
+      if (isName) begun = live;
+      if (isGap || !isName) due.set(topic, live);
     }
+    settle();
     change("active");
   }
 
@@ -365,6 +378,7 @@ export function createSubscription<T>(
       if (state !== "active" || isPast(place, received.get(key))) return;
       move(received, key, place);
       push(event, key, place);
+      settle();
     },
   };
   return member;

@@ -11,6 +11,9 @@ import { INBOX, type Member, type SubscriptionOptions, createSubscription } from
  */
 const LAST_MARGIN = 100;
 
+/** Names in one message, so that it is not too large with their places. */
+const NAMES_MAX = 100;
+
 /** Places in one message, unless there are more names or the gateway names another limit. */
 const RECOVER_MAX = 50;
 
@@ -86,17 +89,19 @@ export function createTopics(
     };
     for (const member of members) {
       const { name, subscription } = member;
+      if (subscription.state === "rejected") continue;
+      if (name !== INBOX && !asked.has(name) && names.length < NAMES_MAX) {
+        asked.set(name, encode);
+        names.push(name);
+      }
       if (subscription.state !== "pending") continue;
-      const active = confirmed.has(name) && called(name).find(isActive);
+      const active = confirmed.has(name) && !short.has(name) && called(name).find(isActive);
       if (active) {
         // It goes on where the other one is.
         for (const [topic, place] of active.places) member.place(topic, place);
         member.change("active");
-      } else if (name === INBOX) hasUser && member.begin([]);
-      else if (!asked.has(name)) {
-        asked.set(name, encode);
-        names.push(name);
-      }
+      } else if (confirmed.has(name)) forget(name);
+      else if (name === INBOX && hasUser) member.begin([]);
     }
     if (!names.length && isOpen()) return;
     const done = (answer: Frame) => {
@@ -110,10 +115,9 @@ export function createTopics(
         recover_max = limit;
         return ask(encode, done, fail);
       }
+      refusal = error;
       // What is about some of the names comes before or after a confirmation of the others.
-      if (names.length && error.code !== "INVALID_MESSAGE") return (refusal = error);
-      for (const name of own()) reject(name, error);
-      return opened();
+      return (names.length && error.code !== "INVALID_MESSAGE") || done({ events: [] });
     };
     ask(encode, done, fail);
   }
@@ -122,7 +126,12 @@ export function createTopics(
     for (const name of names) {
       short.delete(name);
       if (events.includes(name)) confirmed.add(name);
-      else reject(name, refusal ?? new FanfareError("REJECTED", `${name} is refused`, "token"));
+      else {
+        // It is asked for again when it is called for again, and on the next connection.
+        asked.delete(name);
+        const error = refusal ?? new FanfareError("REJECTED", `${name} is refused`, "token");
+        for (const member of called(name)) member.change("rejected", error);
+      }
     }
     for (const member of [...members]) {
       const { name, last, places } = member;
@@ -131,13 +140,6 @@ export function createTopics(
       if (isNew && last > (topics[name]?.count ?? 0)) short.add(name);
       else member.begin(Object.entries<any>(topics));
     }
-    for (const name of short) if (confirmed.has(name)) forget(name);
-  }
-
-  /** It is asked for again when it is called for again, and on the next connection. */
-  function reject(name: string, error: FanfareError): void {
-    asked.delete(name);
-    for (const member of called(name)) member.change("rejected", error);
   }
 
   /** The places to go on from, by topic, so that each subscription misses the least. */
@@ -180,8 +182,7 @@ export function createTopics(
   function take(frame: Frame): boolean {
     const { type, event: name, topic = name, data, event_id: position, publisher, timestamp, lost = null } = frame;
     if (typeof topic !== "string" || (type === "event" && !position)) return false;
-    const own = [...members].filter(({ name }) => name !== INBOX);
-    let takers = own.filter((member) => member.covers(topic));
+    let takers = [...members].filter((member) => member.covers(topic));
     if (!takers.length && isInbox(topic)) takers = called(INBOX);
     let isAnnounced = false;
     for (const member of takers) {
@@ -197,7 +198,7 @@ export function createTopics(
     // Of a pattern that flows: what it covers comes through it, and may be missing something.
     if (isPattern(topic) && !isAnnounced) {
       const covers = matcher(topic);
-      for (const member of own) if (member.name !== topic && covers(member.name)) member.gap(member.name, null);
+      for (const member of [...members]) if (member.name !== topic && covers(member.name)) member.gap(member.name, null);
     }
     return true;
   }

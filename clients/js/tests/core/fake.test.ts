@@ -642,7 +642,7 @@ describe("subscriptions", () => {
   test("a gap of a pattern is one of what is subscribed to by name, too", async () => {
     const [one, link] = await opened();
     const gaps: string[] = [];
-    for (const name of ["room.*", "room.1", "room.*:x", "rooms", "#inbox"]) {
+    for (const name of ["room.*", "room.1", "room.*:x", "rooms", "user::events"]) {
       const sub = one.subscribe(name);
       sub.on("event", () => {});
       sub.on("gap", ({ topic, lost }) => gaps.push(`${name}: ${lost} of ${topic}`));
@@ -943,6 +943,130 @@ describe("subscriptions", () => {
     const third = one.subscribe("a");
     link.confirm(await link.next("subscribe"));
     await third.ready();
+  });
+
+  test("one that begins a topic anew and ends at once leaves the other one with its events", async () => {
+    const [one, link] = await opened();
+    const first = one.subscribe("a");
+    link.confirm(await link.next("subscribe"), { a: { epoch: 1, offset: 5 } });
+    await first.ready();
+    const got: unknown[] = [];
+    first.on("event", ({ data }) => got.push(data));
+    link.answersUnsubscribe = false;
+    const second = one.subscribe("a", { last: 2 });
+    const left = await link.next("unsubscribe");
+    second.unsubscribe();
+    link.say({ type: "unsubscription_confirmed", id: left.id, events: ["a"] });
+    const again = await link.next("subscribe");
+    expect(again).toMatchObject({ events: ["a"], recover: { a: { epoch: "1", offset: "5" } } });
+    link.confirm(again, { a: { epoch: 1, offset: 6, recovered: true, count: 1 } });
+    for (const n of [6, 7]) link.event("a", n, n);
+    await until(() => got.length === 2);
+    expect(got).toEqual([6, 7]);
+  });
+
+  test.each([
+    ["is ended", (sub: Subscription) => sub.unsubscribe()],
+    ["is a loop that is left", async (sub: Subscription) => void (await sub[Symbol.asyncIterator]().return!())],
+  ])("one that takes the place of another, which %s in the same turn, has its events", async (_, end) => {
+    const [one, link] = await opened();
+    const first = one.subscribe("a");
+    link.confirm(await link.next("subscribe"));
+    await first.ready();
+    const second = one.subscribe("a");
+    void end(first);
+    link.confirm(await link.next("subscribe"));
+    await second.ready();
+    const got = new Promise((done) => second.on("event", ({ data }) => done(data)));
+    link.event("a", 1, "x");
+    expect(await got).toBe("x");
+  });
+
+  test.each([Infinity, NaN, -3, 2.5])("a `last` of %d is made a whole number", async (last) => {
+    const [one, link] = await opened();
+    one.subscribe("a", { last });
+    const { recover } = await link.next("subscribe");
+    expect(recover).toEqual({ Infinity: { a: { last: 1e9 } }, "2.5": { a: { last: 2 } } }[String(last)] ?? {});
+  });
+
+  test("many names go in several messages, each no larger than the gateway takes", async () => {
+    const one = client(fake.url);
+    const subs = Array.from({ length: 250 }, (_, n) => one.subscribe(`${"n".repeat(100)}.${n}`));
+    const link = await fake.link();
+    link.greet();
+    const sizes: number[] = [];
+    while (subs.some(({ state }) => state === "pending")) {
+      const asked = await link.next("subscribe");
+      sizes.push(asked.events.length);
+      link.confirm(asked);
+      await one.query("any", {}, { signal: AbortSignal.timeout(10) }).catch(() => {});
+    }
+    expect(sizes).toEqual([100, 100, 50]);
+  });
+
+  test("what was called for while all were refused is asked for", async () => {
+    const one = client(fake.url);
+    const first = one.subscribe("a");
+    const link = await fake.link();
+    link.greet();
+    const asked = await link.next("subscribe");
+    const second = one.subscribe("b");
+    link.say({ type: "error", id: asked.id, code: "INVALID_MESSAGE", message: "-" });
+    await expect(first.ready()).rejects.toEqual(code("INVALID_MESSAGE"));
+    link.confirm(await link.next("subscribe"));
+    await second.ready();
+  });
+
+  test("a gap that is told while a message is made does not have it sent again", async () => {
+    const [one, link] = await opened();
+    const flowing = one.subscribe("a");
+    link.confirm(await link.next("subscribe"), { a: { epoch: 5, offset: 10 } });
+    await flowing.ready();
+    const saved = one.subscribe("a", { since: "sse:c1" });
+    let gaps = 0;
+    saved.on("event", () => {});
+    saved.on("gap", () => {
+      gaps += 1;
+      one.query("history", { event: "a" }).catch(() => {});
+    });
+    await link.next("unsubscribe");
+    const types = [(await link.next()).type, (await link.next()).type];
+    expect(types.sort()).toEqual(["query", "subscribe"]);
+    expect(gaps).toBe(1);
+  });
+
+  test("a pattern's own place holds until what its topics missed has come", async () => {
+    const one = client(fake.url);
+    const names = Array.from({ length: 60 }, (_, n) => `room.${n}`);
+    const sub = one.subscribe("room.*");
+    sub.on("event", () => {});
+    const first = await fake.link();
+    const places = (offset: number, more = {}) =>
+      Object.fromEntries(names.map((name) => [name, { epoch: 1, offset, ...more }]));
+    first.greet();
+    first.confirm(await first.next("subscribe"), { "room.*": { epoch: 9, offset: 100 } });
+    for (const name of names) first.event(name, 10, 10);
+    await until(() => !!sub.position?.includes("room.59"));
+    first.cut();
+    const second = await fake.link();
+    second.greet();
+    const asked = await second.next("subscribe");
+    expect(asked.recover["room.*"]).toEqual({ epoch: "9", offset: "100" });
+    const came = { recovered: true, count: 1 };
+    second.confirm(asked, { "room.*": { epoch: 9, offset: 200, ...came, count: 0 }, ...places(11, came) });
+    // All but one come before the connection is lost.
+    for (const name of names.slice(1)) second.event(name, 11, 11);
+    await until(() => JSON.parse(sub.position!)["room.59"] === "1-11");
+    expect(JSON.parse(sub.position!)["room.*"]).toBe("9-100");
+    second.cut();
+    const third = await fake.link();
+    third.greet();
+    const again = await third.next("subscribe");
+    expect(again.recover["room.*"]).toEqual({ epoch: "9", offset: "100" });
+    third.confirm(again, { "room.*": { epoch: 9, offset: 300, ...came, count: 0 }, ...places(11, came) });
+    third.event("room.0", 11, 11);
+    await until(() => JSON.parse(sub.position!)["room.0"] === "1-11");
+    expect(JSON.parse(sub.position!)["room.*"]).toBe("9-300");
   });
 
   test("all of those over a rate may have ended when it may be asked again", async () => {

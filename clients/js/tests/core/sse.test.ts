@@ -124,13 +124,14 @@ test("publications are sent until they are accepted, with one key", async () => 
   answers = [
     says(stream(begin)),
     ({ socket }) => socket.destroy(),
+    says(stream(begin)),
     ends(answer(503, "", { "retry-after": "0.01" })),
     ends(answer(202, '{"offset":7}')),
   ];
   const { one } = follow();
   await state(one, "open");
   expect(await one.publish("news", { n: 1 })).toBe(7);
-  const bodies = requests.slice(1).map(({ body }) => JSON.parse(body));
+  const bodies = requests.filter(({ method }) => method === "POST").map(({ body }) => JSON.parse(body));
   expect(bodies).toHaveLength(3);
   expect(bodies[0]).toMatchObject({ topic: "news", payload: { n: 1 } });
   expect(new Set(bodies.map(({ id }) => id)).size).toBe(1);
@@ -257,6 +258,53 @@ test("it comes back to a WebSocket when there is one", async () => {
     await (await fake.link()).open();
     await sub.ready();
     await closed;
+  } finally {
+    vi.useRealTimers();
+  }
+});
+
+test("a publication whose outcome is not known is sent again with its key, and is not taken for refused", async () => {
+  answers = [says(stream(begin)), ends(answer(504, '{"detail":"whether it was published is not known"}')), says(stream(begin)), ({ socket }) => socket.destroy(), says(stream(begin))];
+  const { one } = follow();
+  await state(one, "open");
+  const published = one.publish("news", 1, { key: "k" });
+  published.catch(() => {});
+  await until(() => requests.filter(({ method }) => method === "POST").length === 2);
+  vi.spyOn(Date, "now").mockReturnValue(Date.now() + 300_000);
+  try {
+    await expect(published).rejects.toMatchObject({ code: "OUTCOME_UNKNOWN" });
+  } finally {
+    vi.restoreAllMocks();
+  }
+});
+
+test.each([
+  ["the gateway's", '{"detail":"no such topic"}', "rejected"],
+  ["a proxy's", "404 page not found", "pending"],
+])("%s 404 for a stream leaves it %s", async (_, body, expected) => {
+  answers = [ends(answer(404, body))];
+  const one = client(fake.url, { transports: ["sse"] });
+  const sub = one.subscribe("news");
+  await until(() => (expected === "rejected" ? sub.state === expected : requests.length >= 2));
+  expect(sub.state).toBe(expected);
+});
+
+test("a stream that has had heartbeats and says nothing any more is lost", async () => {
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+  try {
+    answers = [says(stream(begin, "\n", ": heartbeat\n")), says(stream("id: c0\n", event(1)))];
+    const one = client(fake.url, { transports: ["sse"], pingInterval: 1e9 });
+    const errors: unknown[] = [];
+    one.on("state", ({ error }) => error && errors.push(error.message));
+    const sub = one.subscribe("news");
+    const got = new Promise((done) => sub.on("event", ({ data }) => done(data)));
+    await vi.waitUntil(() => sub.state === "active" && sub.position === "sse:c0");
+    vi.advanceTimersByTime(39_000);
+    expect(one.state).toBe("open");
+    vi.advanceTimersByTime(2_000);
+    expect(errors).toEqual(["A stream is silent"]);
+    vi.advanceTimersByTime(20_000);
+    expect(await got).toBe(1);
   } finally {
     vi.useRealTimers();
   }
