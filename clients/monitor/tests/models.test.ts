@@ -1,8 +1,10 @@
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { expect, test } from "vitest";
 import { AGENTS_MAX, AgentsStore } from "../src/model/agents";
 import { BELIEFS_MAX, BeliefsStore, CERTAINTIES_MAX, factorsOf } from "../src/model/beliefs";
 import { EventsStore } from "../src/model/events";
-import { CHARACTERS_MAX, LINES_MAX, exportOf } from "../src/model/lines";
+import { CHARACTERS_MAX, type Line, LINES_MAX, Lines, exportOf } from "../src/model/lines";
 import { MetricsStore, SAMPLES_MAX } from "../src/model/metrics";
 import type { FrameStore } from "../src/model/frame-store";
 import { axisEnd, shapeOf } from "../src/ui/sparkline";
@@ -154,6 +156,24 @@ test("events: large ones are kept up to a number of characters", async () => {
   for (let i = 0; i < 25; i++) add(store, `e${i}`, large);
   await new Promise((done) => setTimeout(done));
   expect(names(store.get())).toEqual(Array.from({ length: 10 }, (_, i) => `e${i + 15}`));
+});
+
+test("events: what is dropped leaves the memory at once", async () => {
+  setFlagsFromString("--expose-gc");
+  const collectGarbage = runInNewContext("gc") as () => void;
+  const lines = new Lines();
+  const text = "x".repeat(CHARACTERS_MAX / 10);
+  const push = (id: number) => {
+    const line: Line = { id, kind: "event", time: 0, name: "large", text };
+    lines.push(line);
+    return new WeakRef(line);
+  };
+  const pushed = Array.from({ length: 25 }, (_, i) => push(i));
+  // What was made in a task lives until that has ended.
+  await new Promise((done) => setTimeout(done));
+  collectGarbage();
+  expect(pushed.flatMap((line) => line.deref()?.id ?? [])).toEqual(Array.from({ length: 10 }, (_, i) => i + 15));
+  expect(lines.all()).toHaveLength(10);
 });
 
 test("events: a pause holds what is seen and counts what matches", async () => {
