@@ -1,14 +1,17 @@
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
-import { expect, test } from "vitest";
+import { afterEach, expect, test, vi } from "vitest";
 import { AGENTS_MAX, AgentsStore } from "../src/model/agents";
 import { BELIEFS_MAX, BeliefsStore, CERTAINTIES_MAX, factorsOf } from "../src/model/beliefs";
-import { EventsStore } from "../src/model/events";
+import { EventsStore, SECONDS } from "../src/model/events";
 import { CHARACTERS_MAX, type Line, LINES_MAX, Lines, exportOf } from "../src/model/lines";
 import { MetricsStore, SAMPLES_MAX } from "../src/model/metrics";
+import { Seconds } from "../src/model/seconds";
 import type { FrameStore } from "../src/model/frame-store";
 import { axisEnd, shapeOf } from "../src/ui/sparkline";
 import { duration } from "../src/ui/format";
+
+afterEach(() => void vi.useRealTimers());
 
 const event = (topic: string, data: unknown) => ({ type: "event" as const, topic, name: topic, data, position: "1-1" });
 
@@ -194,6 +197,37 @@ test("events: a pause holds what is seen and counts what matches", async () => {
   store.setFilter("four");
   await new Promise((done) => setTimeout(done));
   expect([names(store.get()), store.get().isPaused]).toEqual([["four", "four"], false]);
+});
+
+test("seconds: they are those of the clock, however seldom the page's timers run", () => {
+  vi.useFakeTimers({ toFake: ["Date"], now: 0 });
+  const seconds = new Seconds();
+  const after = (ms: number) => {
+    vi.setSystemTime(Date.now() + ms);
+    return seconds.pass();
+  };
+  const seen = (ended: number) => ({ ended, isSeen: true });
+  expect([999, 1, 1500, 499, 1, 5100, 899, 1].map(after)).toEqual([0, 1, 1, 0, 1, 5, 0, 1].map(seen));
+  // A sleep, of which the second that it began in is part; then whole ones.
+  expect([400, 60_000, 999, 1].map(after)).toEqual([seen(0), { ended: 60, isSeen: false }, seen(0), seen(1)]);
+  expect([600, -3_600_000, 999, 1].map(after)).toEqual([seen(0), { ended: 1, isSeen: false }, seen(0), seen(1)]);
+});
+
+test("events: each second has its own, and one that was not seen has none", async () => {
+  const store = new EventsStore();
+  const { rates } = await after(store, () => {
+    add(store, "one");
+    store.end([true]);
+    add(store, "two");
+    add(store, "three");
+    store.end([true, true, true]);
+    add(store, "of a second that was not seen to its end");
+    store.end([false, false]);
+    store.end([true]);
+  });
+  expect(rates).toEqual([...new Array(SECONDS - 7).fill(undefined), 1, 2, 0, 0, undefined, undefined, 0]);
+  await after(store, () => store.end(new Array(300).fill(true)));
+  expect(store.get().rates).toEqual(new Array(SECONDS).fill(0));
 });
 
 test("events: an export is a line of JSON for each", async () => {

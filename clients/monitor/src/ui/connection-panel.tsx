@@ -142,7 +142,7 @@ function TokenForm({ isNeeded }: { isNeeded: boolean }) {
   );
 }
 
-/** The connection's state over the last five minutes, as a strip. */
+/** The connection's state over the last five minutes, as a strip; grey where the page was not there to see it. */
 function History({ history }: { history: readonly Second[] }) {
   // Seconds of one state, joined.
   const runs: { state: Second; from: number; length: number }[] = [];
@@ -152,17 +152,19 @@ function History({ history }: { history: readonly Second[] }) {
     if (last?.state === state) last.length += 1;
     else runs.push({ state, from: offset + i, length: 1 });
   });
-  const open = history.filter((state) => state === "OPEN").length;
-  const label = `Open for ${plural(open, "second")} of the last ${plural(history.length, "second")}`;
+  const secondsOf = (wanted: Second) => history.filter((state) => state === wanted).length;
+  const unseen = secondsOf("UNSEEN");
+  const label = `Open for ${plural(secondsOf("OPEN"), "second")} of the last ${plural(history.length, "second")}`;
   return (
     <div className="history">
-      <svg viewBox={`0 0 ${HISTORY_SECONDS} 1`} preserveAspectRatio="none" role="img" aria-label={label}>
-        {runs.map(({ state, from, length }) => (
+      <svg viewBox={`0 0 ${HISTORY_SECONDS} 1`} preserveAspectRatio="none" role="img" aria-label={unseen ? `${label}, ${unseen} not seen` : label}>
+        {runs.map(({ state, from, length }) => state !== "UNSEEN" && (
           <rect key={from} className={state.toLowerCase()} x={from} width={length} height="1" />
         ))}
       </svg>
       <div className="rates-times" aria-hidden="true">
         <span>5 min ago</span>
+        {unseen > 0 && <span>grey: not seen, the page was asleep</span>}
         <span>now</span>
       </div>
     </div>
