@@ -200,7 +200,7 @@ test("events: a pause holds what is seen and counts what matches", async () => {
 });
 
 test("seconds: they are those of the clock, however seldom the page's timers run", () => {
-  vi.useFakeTimers({ toFake: ["Date"], now: 0 });
+  vi.useFakeTimers({ toFake: ["Date"], now: 1_700_000_000_000 });
   const seconds = new Seconds();
   const after = (ms: number) => {
     vi.setSystemTime(Date.now() + ms);

@@ -118,12 +118,12 @@ function Rates({ rates }: { rates: readonly (number | undefined)[] }) {
     rates.map((rate, i) => (heightOf(rate) ? `M${i + 0.5} 20V${20 - heightOf(rate)}` : "")).join("");
   const label = seen.length
     ? `Events a second over the last minute: highest ${count(highest)}`
-    : "Events a second over the last minute: none was seen yet";
+    : "Events a second over the last minute: no second of it was seen";
   const unseen = seen.length && rates.length - seen.length;
   return (
     <svg className="bars" viewBox={`0 0 ${rates.length} 20`} preserveAspectRatio="none" role="img" aria-label={unseen ? `${label}, ${plural(unseen, "second")} not seen` : label}>
       <path className="unseen" d={bars((rate) => (rate === undefined ? 20 : 0))} />
-      <path d={bars((rate) => rate && Math.max(1, (20 * rate) / highest) || 0)} />
+      <path d={bars((rate = 0) => rate && Math.max(1, (20 * rate) / highest))} />
     </svg>
   );
 }
