@@ -8,7 +8,7 @@ import { CHARACTERS_MAX, type Line, LINES_MAX, Lines, exportOf } from "../src/mo
 import { MetricsStore, SAMPLES_MAX } from "../src/model/metrics";
 import { Seconds } from "../src/model/seconds";
 import type { FrameStore } from "../src/model/frame-store";
-import { axisEnd, shapeOf } from "../src/ui/sparkline";
+import { axisEnd, shapeOf, timed } from "../src/ui/sparkline";
 import { duration } from "../src/ui/format";
 
 afterEach(() => void vi.useRealTimers());
@@ -37,7 +37,7 @@ const at = (seconds: number) => new Date(1_700_000_000_000 + 1000 * seconds).toI
 
 test("metrics: rates are differences by the gateway's clock, and a restart begins anew", async () => {
   const store = new MetricsStore();
-  const samples = await after(store, () => {
+  const { samples } = await after(store, () => {
     store.take(reading(100, 10), at(0));
     store.take(reading(150, 15), at(5));
     store.take(reading(150, 15), at(5));
@@ -53,11 +53,44 @@ test("metrics: rates are differences by the gateway's clock, and a restart begin
 
 test("metrics: no more readings are kept than the limit", async () => {
   const store = new MetricsStore();
-  const samples = await after(store, () => {
-    for (let i = 0; i <= SAMPLES_MAX + 5; i++) store.take(reading(i, i), at(5 * i));
+  const { samples } = await after(store, () => {
+    for (let i = 0; i <= SAMPLES_MAX + 5; i++) store.take(reading(i, i), at(i));
   });
   expect(samples.length).toBe(SAMPLES_MAX);
   expect(samples.at(-1)!.messagesIn).toBe(SAMPLES_MAX + 5);
+});
+
+test("metrics: nothing is known of an outage, and a reading of before it is not one of now", async () => {
+  vi.useFakeTimers({ toFake: ["Date"], now: 1_700_000_000_000 });
+  const store = new MetricsStore();
+  const shown = (act: () => void) => after(store, act);
+  const after_s = (seconds: number, isOpen: boolean) => shown(() => {
+    vi.setSystemTime(Date.now() + 1000 * seconds);
+    store.pass(isOpen);
+  });
+  const before = await shown(() => {
+    store.pass(true);
+    store.take(reading(100, 10), at(0));
+    store.take(reading(150, 15), at(5));
+  });
+  expect(before).toMatchObject({ isCurrent: true, end: Date.parse(at(5)) });
+  // Lost, back without a reading yet, silent for longer than a reading takes, and gone for longer than the plot shows.
+  expect(await after_s(2, false)).toMatchObject({ isCurrent: false, age: 2000, end: Date.parse(at(7)) });
+  expect(await after_s(1, true)).toMatchObject({ isCurrent: true, end: Date.parse(at(5)) });
+  expect(await after_s(37, true)).toMatchObject({ isCurrent: false, age: 40_000, end: Date.parse(at(45)) });
+  expect(await after_s(700, false)).toMatchObject({ samples: [], last: { messagesIn: 150 }, end: Date.parse(at(745)) });
+
+  const back = await shown(() => {
+    store.pass(true);
+    store.take(reading(200, 50), at(40));
+    store.take(reading(250, 55), at(45));
+  });
+  expect(back).toMatchObject({ isCurrent: true, end: Date.parse(at(45)) });
+  expect(back.samples.map(({ rateIn }) => rateIn)).toEqual([undefined, 10, undefined, 10]);
+  const axis = { begin: Date.parse(at(5)), end: back.end };
+  expect(timed(back.samples, ({ connections }) => connections, axis).slice(1)).toEqual([[0, 3], [0.875, undefined], [0.875, 3], [1, 3]]);
+  const { samples } = await shown(() => store.take(reading(300, 650), at(640)));
+  expect(samples.map(({ messagesIn }) => messagesIn)).toEqual([200, 250, 300]);
 });
 
 test("agents: an agent is what the events have said of it", async () => {

@@ -1,5 +1,5 @@
 import { afterEach, expect, test } from "vitest";
-import { panel, stage, state, strike } from "./support/stage";
+import { panel, stage, state, strike, violations } from "./support/stage";
 
 afterEach(strike);
 
@@ -18,4 +18,23 @@ test("what passes while the computer sleeps is not said to be seen", async () =>
   await page.getByText("grey: not seen, the page was asleep").waitFor();
   await expect.poll(() => labelOf(bars)).toMatch(/, [45]\d seconds not seen$/);
   await state(page, "OPEN");
+});
+
+test("readings of before an outage are not shown as those of now", async () => {
+  const { page, gateway } = await stage({ hasClock: true });
+  const metrics = panel(page, "System metrics");
+  const now = metrics.getByRole("img", { name: /^Connections over time: now 1,/ });
+  await now.waitFor();
+  await gateway.stop("SIGKILL");
+  await metrics.getByText(/^The last reading came \d+ s ago$/).waitFor();
+  await metrics.getByRole("img", { name: /^Connections over time: last 1,/ }).waitFor();
+  await page.clock.fastForward("30:00");
+  await metrics.getByText(/^The last reading came 30 min( \d+ s)? ago$/).waitFor();
+  await metrics.getByText("No rate is known of this time.").waitFor();
+  expect(await violations(page)).toEqual([]);
+  await gateway.start();
+  await panel(page, "Connection").getByRole("button", { name: "Connect now" }).click();
+  await state(page, "OPEN");
+  await now.waitFor();
+  await metrics.getByText(/since the start$/).waitFor();
 });

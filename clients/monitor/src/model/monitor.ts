@@ -194,10 +194,12 @@ export class Monitor extends FrameStore<MonitorSnapshot> {
     this.#history = [...this.#history, ...seconds].slice(-HISTORY_SECONDS);
     this.#now = Date.now();
     this.events.end(seconds.map((second) => second === "OPEN"));
+    this.metrics.pass(this.#state === "OPEN");
     this.changed();
   }
 
   #turn(state: ConnectionState): void {
+    if (state !== this.#state) this.metrics.pass(state === "OPEN");
     this.#state = state;
     if (FROM_OPEN.indexOf(state) > FROM_OPEN.indexOf(this.#worst)) this.#worst = state;
   }

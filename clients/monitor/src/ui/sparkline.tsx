@@ -1,4 +1,5 @@
 import { useId } from "react";
+import { HOLE_MS } from "../model/metrics";
 
 /** A point: where on the axis of time, from 0 to 1, and its value; undefined where there is none. */
 export type Point = readonly [x: number, value: number | undefined];
@@ -7,15 +8,22 @@ export type Point = readonly [x: number, value: number | undefined];
 export const evenly = (values: readonly number[], length = values.length): Point[] =>
   values.map((value, i) => [(length - values.length + i) / Math.max(1, length - 1), value]);
 
-/** Points by their times, over what they span or `span_min` milliseconds. */
-export function timed<Item extends { time: number }>(
-  items: readonly Item[],
-  value: (item: Item) => number | undefined,
-  span_min = 60_000,
-): Point[] {
-  const end = items.at(-1)?.time ?? 0;
-  const span = Math.max(span_min, end - (items[0]?.time ?? 0));
-  return items.map((item) => [1 - (end - item.time) / span, value(item)]);
+/** A stretch of time, in milliseconds since 1970. */
+export interface Axis {
+  readonly begin: number;
+  readonly end: number;
+}
+
+/** Where on an axis a time is. */
+export const placeOf = (time: number, { begin, end }: Axis): number => 1 - (end - time) / Math.max(1, end - begin);
+
+/** Points by their times. Between two readings that are too far apart there is none. */
+export function timed<Item extends { time: number }>(items: readonly Item[], value: (item: Item) => number | undefined, axis: Axis): Point[] {
+  return items.flatMap((item, i): Point[] => {
+    const x = placeOf(item.time, axis);
+    const isBroken = i > 0 && item.time - items[i - 1]!.time > HOLE_MS;
+    return isBroken ? [[x, undefined], [x, value(item)]] : [[x, value(item)]];
+  });
 }
 
 /** An end for an axis that is at least `value`: an easy number of one digit and zeros. */
