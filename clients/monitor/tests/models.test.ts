@@ -54,7 +54,7 @@ test("metrics: rates are differences by the gateway's clock, and a restart begin
 test("metrics: no more readings are kept than the limit", async () => {
   const store = new MetricsStore();
   const { samples } = await after(store, () => {
-    for (let i = 0; i <= SAMPLES_MAX + 5; i++) store.take(reading(i, i), at(i));
+    for (let i = 0; i <= SAMPLES_MAX + 5; i++) store.take(reading(i, i), at(5 * i));
   });
   expect(samples.length).toBe(SAMPLES_MAX);
   expect(samples.at(-1)!.messagesIn).toBe(SAMPLES_MAX + 5);
@@ -64,7 +64,7 @@ test("metrics: nothing is known of an outage, and a reading of before it is not 
   vi.useFakeTimers({ toFake: ["Date"], now: 1_700_000_000_000 });
   const store = new MetricsStore();
   const shown = (act: () => void) => after(store, act);
-  const after_s = (seconds: number, isOpen: boolean) => shown(() => {
+  const later = (seconds: number, isOpen: boolean) => shown(() => {
     vi.setSystemTime(Date.now() + 1000 * seconds);
     store.pass(isOpen);
   });
@@ -75,10 +75,10 @@ test("metrics: nothing is known of an outage, and a reading of before it is not 
   });
   expect(before).toMatchObject({ isCurrent: true, end: Date.parse(at(5)) });
   // Lost, back without a reading yet, silent for longer than a reading takes, and gone for longer than the plot shows.
-  expect(await after_s(2, false)).toMatchObject({ isCurrent: false, age: 2000, end: Date.parse(at(7)) });
-  expect(await after_s(1, true)).toMatchObject({ isCurrent: true, end: Date.parse(at(5)) });
-  expect(await after_s(37, true)).toMatchObject({ isCurrent: false, age: 40_000, end: Date.parse(at(45)) });
-  expect(await after_s(700, false)).toMatchObject({ samples: [], last: { messagesIn: 150 }, end: Date.parse(at(745)) });
+  expect(await later(2, false)).toMatchObject({ isCurrent: false, age: 2000, end: Date.parse(at(7)) });
+  expect(await later(1, true)).toMatchObject({ isCurrent: true, end: Date.parse(at(5)) });
+  expect(await later(37, true)).toMatchObject({ isCurrent: false, age: 40_000, end: Date.parse(at(45)) });
+  expect(await later(700, false)).toMatchObject({ samples: [], last: { messagesIn: 150 }, end: Date.parse(at(745)) });
 
   const back = await shown(() => {
     store.pass(true);

@@ -38,3 +38,18 @@ test("readings of before an outage are not shown as those of now", async () => {
   await now.waitFor();
   await metrics.getByText(/since the start$/).waitFor();
 });
+
+test("a latency of before the page was hidden is not shown as that of now", async () => {
+  const { page } = await stage({ hasClock: true });
+  const latency = panel(page, "Connection").getByText("Latency", { exact: true }).locator("..").getByRole("definition");
+  await latency.getByText(/ms$/).waitFor();
+  await page.evaluate(() => Object.defineProperty(document, "hidden", { value: true, configurable: true }));
+  await page.clock.fastForward("00:05");
+  await latency.getByText("–").waitFor();
+  await panel(page, "Connection").getByRole("img", { name: /^Latency of the last \d+ round trips?: none now, highest / }).waitFor();
+  await page.evaluate(() => {
+    delete (document as { hidden?: boolean }).hidden;
+    document.dispatchEvent(new Event("visibilitychange"));
+  });
+  await latency.getByText(/ms$/).waitFor();
+});

@@ -76,14 +76,17 @@ export class Monitor extends FrameStore<MonitorSnapshot> {
       this.changed();
     };
     void find();
-    const pass = () => this.#pass();
-    const tick = setInterval(pass, 1000);
-    document.addEventListener("visibilitychange", pass);
+    const tick = setInterval(() => this.#pass(), 1000);
+    const see = () => {
+      this.#pass();
+      if (!document.hidden) void this.#manager?.measure();
+    };
+    document.addEventListener("visibilitychange", see);
     return () => {
       isEnded = true;
       clearTimeout(search);
       clearInterval(tick);
-      document.removeEventListener("visibilitychange", pass);
+      document.removeEventListener("visibilitychange", see);
       this.#manager?.dispose();
     };
   }

@@ -11,7 +11,7 @@ export function ConnectionPanel() {
   const shown = useStore(monitor);
   const { gateway, status, session, history, now } = shown;
   const state = status?.state ?? "CONNECTING";
-  const latency = status?.latencies.at(-1);
+  const { latency, latencies = [] } = status ?? {};
   const isRefused = !!status?.error && status.error.remedy === "token" && status.retryAt === undefined && state === "CLOSED";
   return (
     <Panel id="connection" title="Connection" aside={gateway && <span className="chip">{gateway.mode}</span>}>
@@ -37,7 +37,7 @@ export function ConnectionPanel() {
       <dl className="facts">
         <div>
           <dt>Latency</dt>
-          <dd>{latency === undefined || state !== "OPEN" ? "–" : milliseconds(latency)}</dd>
+          <dd>{latency === undefined ? "–" : milliseconds(latency)}</dd>
         </div>
         <div>
           <dt>Queue length</dt>
@@ -53,12 +53,12 @@ export function ConnectionPanel() {
         </div>
       </dl>
       <div className="latency">
-        <span className="label">Round trips, one every five seconds</span>
+        <span className="label">Round trips, one every five seconds while this page is seen</span>
         <Sparkline
-        tone="c"
-        points={evenly(status?.latencies ?? [])}
-        label={latency === undefined ? "Latency: not measured yet" : `Latency of the last ${plural(status!.latencies.length, "round trip")}: now ${milliseconds(latency)}, highest ${milliseconds(Math.max(...status!.latencies))}`}
-      />
+          tone="c"
+          points={evenly(latencies)}
+          label={latencies.length ? `Latency of the last ${plural(latencies.length, "round trip")}: ${latency === undefined ? "none now" : `now ${milliseconds(latency)}`}, highest ${milliseconds(Math.max(...latencies))}` : "Latency: not measured yet"}
+        />
       </div>
       {session && (
         <p className="faint small-text">
