@@ -9,7 +9,7 @@ import { MetricsStore, SAMPLES_MAX } from "../src/model/metrics";
 import { Seconds } from "../src/model/seconds";
 import type { FrameStore } from "../src/model/frame-store";
 import { axisEnd, shapeOf, timed } from "../src/ui/sparkline";
-import { duration } from "../src/ui/format";
+import { duration, time } from "../src/ui/format";
 
 afterEach(() => void vi.useRealTimers());
 
@@ -286,4 +286,9 @@ test("durations are said in two units", () => {
   expect([0, 59.9, 60, 61, 3600, 3660, 90_000, 864_000].map(duration)).toEqual([
     "0 s", "59 s", "1 min", "1 min 1 s", "1 h", "1 h 1 min", "1 d 1 h", "10 d",
   ]);
+});
+
+test("a time of another day has its day", () => {
+  const [evening, morning] = [new Date(2026, 10, 29, 23, 59, 58).getTime(), new Date(2026, 10, 30, 0, 0, 3).getTime()];
+  expect([time(evening, evening), time(morning, morning), time(evening, morning)]).toEqual(["23:59:58", "00:00:03", "Nov 29, 23:59:58"]);
 });
