@@ -73,6 +73,21 @@ test("prod: a token in the page's address is used, and taken out of it", async (
   expect(page.url()).toBe(server.url);
 });
 
+test("prod: so is one that is put into the address of the page when it is open", async () => {
+  const { page, server } = await stage({ gateway: prod, isOpen: false });
+  await page.getByText("This gateway wants a valid token.").waitFor();
+  const use = async (user: string) => {
+    await page.evaluate((fragment) => void (location.hash = fragment), `#token=${token(user)}`);
+    await panel(page, "Connection").getByText(user, { exact: true }).waitFor();
+    expect(page.url()).toBe(server.url);
+  };
+  await use("ann");
+  await use("ben");
+  await page.evaluate(() => void (location.hash = "#events"));
+  await state(page, "OPEN");
+  expect(page.url()).toBe(`${server.url}#events`);
+});
+
 test("a gateway that cannot be reached is said to be so", async () => {
   const server = await serve({ port: 1 });
   const { page } = await open(server.url);

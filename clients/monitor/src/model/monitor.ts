@@ -7,7 +7,7 @@ import { FrameStore } from "./frame-store";
 import { type Gateway, findGateway } from "./gateway";
 import { MetricsStore } from "./metrics";
 import { Seconds } from "./seconds";
-import { saveToken, savedToken } from "./token";
+import { saveToken, savedToken, takeTokenOfAddress } from "./token";
 import { fieldsOf } from "./value";
 
 /** Of a second, the state in it that was furthest from open; UNSEEN where the page was not at work and it may have been open. */
@@ -82,11 +82,18 @@ export class Monitor extends FrameStore<MonitorSnapshot> {
       if (!document.hidden) void this.#manager?.measure();
     };
     document.addEventListener("visibilitychange", see);
+    // An address of which the fragment alone is new loads no page.
+    const takeToken = () => {
+      const token = takeTokenOfAddress();
+      if (token) this.useToken(token);
+    };
+    addEventListener("hashchange", takeToken);
     return () => {
       isEnded = true;
       clearTimeout(search);
       clearInterval(tick);
       document.removeEventListener("visibilitychange", see);
+      removeEventListener("hashchange", takeToken);
       this.#manager?.dispose();
     };
   }
@@ -217,10 +224,10 @@ export class Monitor extends FrameStore<MonitorSnapshot> {
     this.#manager?.disconnect();
   }
 
-  /** Goes on with another token, or with none. */
+  /** Goes on with another token, or with none. In demo mode it is only kept. */
   useToken(token: string | undefined): void {
     saveToken(token);
-    void this.#manager?.client.authenticate(token ?? null);
+    if (this.#gateway?.mode !== "demo") void this.#manager?.client.authenticate(token ?? null);
     this.changed();
   }
 
