@@ -64,6 +64,7 @@ test("prod: it asks for a token, says that one is wrong, and takes a right one",
   await state(page, "OPEN");
   await page.getByRole("button", { name: "Forget it" }).click();
   await page.getByText("This gateway wants a valid token.").waitFor();
+  expect(await panel(page, "Connection").getByText("ann", { exact: true }).count()).toBe(0);
   expect(await page.evaluate(() => [sessionStorage.length, localStorage.length])).toEqual([0, 0]);
   expect(errors.filter((error) => /policy/i.test(error))).toEqual([]);
 });

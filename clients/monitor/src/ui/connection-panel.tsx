@@ -60,7 +60,7 @@ export function ConnectionPanel() {
           label={latencies.length ? `Latency of the last ${plural(latencies.length, "round trip")}: ${latency === undefined ? "none now" : `now ${milliseconds(latency)}`}, highest ${milliseconds(Math.max(...latencies))}` : "Latency: not measured yet"}
         />
       </div>
-      {session && (
+      {session && state === "OPEN" && (
         <p className="faint small-text">
           {session.user === null ? "Without a user" : <>User <b>{session.user}</b>{session.role && `, ${session.role}`}</>}
           {" · "}client <code>{session.clientId}</code>
