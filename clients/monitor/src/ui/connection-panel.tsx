@@ -53,7 +53,7 @@ export function ConnectionPanel() {
         </div>
       </dl>
       <div className="latency">
-        <span className="label">Round trips, one every five seconds while this page is seen</span>
+        <span className="label">Round trips, every 5 s while the page is seen</span>
         <Sparkline
           tone="c"
           points={evenly(latencies)}
