@@ -43,12 +43,17 @@ test("metrics: rates are differences by the gateway's clock, and a restart begin
     store.take(reading(150, 15), at(5));
     store.take(reading(20, 1), at(10));
     store.take(reading(30, 6), at(15));
+    // Up for longer, and yet another one.
+    store.take(reading(900, 14), at(18));
     store.take(reading(NaN, 6), at(20));
     store.take({ connections: "3" }, at(20));
   });
   expect(samples.map(({ rateIn, rateOut }) => [rateIn, rateOut])).toEqual([
-    [undefined, undefined], [10, 20], [undefined, undefined], [2, 4],
+    [undefined, undefined], [10, 20], [undefined, undefined], [2, 4], [undefined, undefined],
   ]);
+  // Nor does a line go through a restart.
+  const axis = { begin: Date.parse(at(0)), end: Date.parse(at(20)) };
+  expect(shapeOf(timed(samples, ({ uptime }) => uptime, axis), 0, 20).line).toBe("M0 50L25 25M50 95L75 70M90 30");
 });
 
 test("metrics: no more readings are kept than the limit", async () => {
@@ -88,7 +93,7 @@ test("metrics: nothing is known of an outage, and a reading of before it is not 
   expect(back).toMatchObject({ isCurrent: true, end: Date.parse(at(45)) });
   expect(back.samples.map(({ rateIn }) => rateIn)).toEqual([undefined, 10, undefined, 10]);
   const axis = { begin: Date.parse(at(5)), end: back.end };
-  expect(timed(back.samples, ({ connections }) => connections, axis).slice(1)).toEqual([[0, 3], [0.875, undefined], [0.875, 3], [1, 3]]);
+  expect(timed(back.samples, ({ connections }) => connections, axis).slice(2)).toEqual([[0, 3], [0.875, undefined], [0.875, 3], [1, 3]]);
   const { samples } = await shown(() => store.take(reading(300, 650), at(640)));
   expect(samples.map(({ messagesIn }) => messagesIn)).toEqual([200, 250, 300]);
 });

@@ -3,6 +3,11 @@ import { type Fields, isNumber } from "./value";
 
 /** One reading of `system.metrics`. Rates are messages a second since the reading before; the first after a hole has none. */
 export interface Sample {
+  /**
+   * Whether nothing is known of the time before it: it is the first, the one before it is older than {@link HOLE_MS}, or
+   * comes from a gateway that was started at another time.
+   */
+  readonly isAfterHole: boolean;
   /** Milliseconds since 1970 by the gateway's clock. */
   readonly time: number;
   readonly connections: number;
@@ -32,6 +37,8 @@ export const SAMPLES_MAX = 120;
 const SPAN_MS = 600_000;
 /** Of the time between two readings further apart than this nothing is known. */
 export const HOLE_MS = 15_000;
+/** By how much the times may differ at which two readings say that the gateway was started: they count whole seconds. */
+const START_MS = 2000;
 
 export class MetricsStore extends FrameStore<MetricsSnapshot> {
   #samples: Sample[] = [];
@@ -55,11 +62,14 @@ export class MetricsStore extends FrameStore<MetricsSnapshot> {
       messagesIn: messages_in as number,
       messagesOut: messages_out as number,
     };
-    // Two readings too close to each other give no rate, nor do two with a hole between them, and a restart begins anew.
-    const seconds = last ? (time - last.time) / 1000 : 0;
-    const hasRate = last && seconds >= 0.5 && 1000 * seconds <= HOLE_MS && reading.uptime >= last.uptime;
+    const ms = last ? time - last.time : Infinity;
+    const isAfterHole = !last || ms > HOLE_MS || Math.abs(ms - 1000 * (reading.uptime - last.uptime)) > START_MS;
+    // Two readings too close to each other give no rate.
+    const seconds = ms / 1000;
+    const hasRate = !isAfterHole && seconds >= 0.5;
     this.#samples.push({
       ...reading,
+      isAfterHole,
       ...(hasRate && {
         rateIn: Math.max(0, reading.messagesIn - last.messagesIn) / seconds,
         rateOut: Math.max(0, reading.messagesOut - last.messagesOut) / seconds,

@@ -1,5 +1,4 @@
 import { useId } from "react";
-import { HOLE_MS } from "../model/metrics";
 
 /** A point: where on the axis of time, from 0 to 1, and its value; undefined where there is none. */
 export type Point = readonly [x: number, value: number | undefined];
@@ -17,12 +16,11 @@ export interface Axis {
 /** Where on an axis a time is. */
 export const placeOf = (time: number, { begin, end }: Axis): number => 1 - (end - time) / Math.max(1, end - begin);
 
-/** Points by their times. Between two readings that are too far apart there is none. */
-export function timed<Item extends { time: number }>(items: readonly Item[], value: (item: Item) => number | undefined, axis: Axis): Point[] {
-  return items.flatMap((item, i): Point[] => {
+/** Points by their times, and none where a hole is. */
+export function timed<Item extends { time: number; isAfterHole: boolean }>(items: readonly Item[], value: (item: Item) => number | undefined, axis: Axis): Point[] {
+  return items.flatMap((item): Point[] => {
     const x = placeOf(item.time, axis);
-    const isBroken = i > 0 && item.time - items[i - 1]!.time > HOLE_MS;
-    return isBroken ? [[x, undefined], [x, value(item)]] : [[x, value(item)]];
+    return item.isAfterHole ? [[x, undefined], [x, value(item)]] : [[x, value(item)]];
   });
 }
 
