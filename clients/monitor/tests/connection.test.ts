@@ -64,6 +64,7 @@ test("prod: it asks for a token, says that one is wrong, and takes a right one",
   await state(page, "OPEN");
   await page.getByRole("button", { name: "Forget it" }).click();
   await page.getByText("This gateway wants a valid token.").waitFor();
+  expect(await panel(page, "Connection").getByText("ann", { exact: true }).count()).toBe(0);
   expect(await page.evaluate(() => [sessionStorage.length, localStorage.length])).toEqual([0, 0]);
   expect(errors.filter((error) => /policy/i.test(error))).toEqual([]);
 });
@@ -71,6 +72,21 @@ test("prod: it asks for a token, says that one is wrong, and takes a right one",
 test("prod: a token in the page's address is used, and taken out of it", async () => {
   const { page, server } = await stage({ gateway: prod, address: `#token=${token("ann")}` });
   expect(page.url()).toBe(server.url);
+});
+
+test("prod: so is one that is put into the address of the page when it is open", async () => {
+  const { page, server } = await stage({ gateway: prod, isOpen: false });
+  await page.getByText("This gateway wants a valid token.").waitFor();
+  const use = async (user: string) => {
+    await page.evaluate((fragment) => void (location.hash = fragment), `#token=${token(user)}`);
+    await panel(page, "Connection").getByText(user, { exact: true }).waitFor();
+    expect(page.url()).toBe(server.url);
+  };
+  await use("ann");
+  await use("ben");
+  await page.evaluate(() => void (location.hash = "#events"));
+  await state(page, "OPEN");
+  expect(page.url()).toBe(`${server.url}#events`);
 });
 
 test("a gateway that cannot be reached is said to be so", async () => {

@@ -98,6 +98,31 @@ test("a round trip is measured", async () => {
   expect(manager.status.latencies).toEqual([expect.any(Number)]);
 });
 
+test("a latency is that of now: not of a connection that is lost, nor where an answer does not come", async () => {
+  start();
+  const link = await accept();
+  await until(isOpen);
+  const measured = manager.measure();
+  const ping = await link.next("ping");
+  link.say({ type: "pong", id: ping.id });
+  await measured;
+  expect(manager.status.latency).toBe(manager.status.latencies[0]);
+  link.cut();
+  await until(() => manager.state === "CLOSED");
+  expect(manager.status.latency).toBeUndefined();
+  expect(manager.status.latencies).toHaveLength(1);
+  manager.dispose();
+
+  start({ latencyInterval: 20 });
+  const silent = await accept();
+  const first = await silent.next("ping");
+  silent.say({ type: "pong", id: first.id });
+  await until(() => manager.status.latency !== undefined);
+  await silent.next("ping");
+  await until(() => manager.status.latency === undefined);
+  expect(manager.state).toBe("OPEN");
+});
+
 test("disconnected it stays so until it is told to connect", async () => {
   start();
   await accept();

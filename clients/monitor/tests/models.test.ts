@@ -1,12 +1,17 @@
-import { expect, test } from "vitest";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
+import { afterEach, expect, test, vi } from "vitest";
 import { AGENTS_MAX, AgentsStore } from "../src/model/agents";
 import { BELIEFS_MAX, BeliefsStore, CERTAINTIES_MAX, factorsOf } from "../src/model/beliefs";
-import { EventsStore } from "../src/model/events";
-import { CHARACTERS_MAX, LINES_MAX, exportOf } from "../src/model/lines";
+import { EventsStore, SECONDS } from "../src/model/events";
+import { CHARACTERS_MAX, type Line, LINES_MAX, Lines, exportOf } from "../src/model/lines";
 import { MetricsStore, SAMPLES_MAX } from "../src/model/metrics";
+import { Seconds } from "../src/model/seconds";
 import type { FrameStore } from "../src/model/frame-store";
-import { axisEnd, shapeOf } from "../src/ui/sparkline";
-import { duration } from "../src/ui/format";
+import { axisEnd, shapeOf, timed } from "../src/ui/sparkline";
+import { duration, time } from "../src/ui/format";
+
+afterEach(() => void vi.useRealTimers());
 
 const event = (topic: string, data: unknown) => ({ type: "event" as const, topic, name: topic, data, position: "1-1" });
 
@@ -32,27 +37,65 @@ const at = (seconds: number) => new Date(1_700_000_000_000 + 1000 * seconds).toI
 
 test("metrics: rates are differences by the gateway's clock, and a restart begins anew", async () => {
   const store = new MetricsStore();
-  const samples = await after(store, () => {
+  const { samples } = await after(store, () => {
     store.take(reading(100, 10), at(0));
     store.take(reading(150, 15), at(5));
     store.take(reading(150, 15), at(5));
     store.take(reading(20, 1), at(10));
     store.take(reading(30, 6), at(15));
+    // Up for longer, and yet another one.
+    store.take(reading(900, 14), at(18));
     store.take(reading(NaN, 6), at(20));
     store.take({ connections: "3" }, at(20));
   });
   expect(samples.map(({ rateIn, rateOut }) => [rateIn, rateOut])).toEqual([
-    [undefined, undefined], [10, 20], [undefined, undefined], [2, 4],
+    [undefined, undefined], [10, 20], [undefined, undefined], [2, 4], [undefined, undefined],
   ]);
+  // Nor does a line go through a restart.
+  const axis = { begin: Date.parse(at(0)), end: Date.parse(at(20)) };
+  expect(shapeOf(timed(samples, ({ uptime }) => uptime, axis), 0, 20).line).toBe("M0 50L25 25M50 95L75 70M90 30");
 });
 
 test("metrics: no more readings are kept than the limit", async () => {
   const store = new MetricsStore();
-  const samples = await after(store, () => {
+  const { samples } = await after(store, () => {
     for (let i = 0; i <= SAMPLES_MAX + 5; i++) store.take(reading(i, i), at(5 * i));
   });
   expect(samples.length).toBe(SAMPLES_MAX);
   expect(samples.at(-1)!.messagesIn).toBe(SAMPLES_MAX + 5);
+});
+
+test("metrics: nothing is known of an outage, and a reading of before it is not one of now", async () => {
+  vi.useFakeTimers({ toFake: ["Date"], now: 1_700_000_000_000 });
+  const store = new MetricsStore();
+  const shown = (act: () => void) => after(store, act);
+  const later = (seconds: number, isOpen: boolean) => shown(() => {
+    vi.setSystemTime(Date.now() + 1000 * seconds);
+    store.pass(isOpen);
+  });
+  const before = await shown(() => {
+    store.pass(true);
+    store.take(reading(100, 10), at(0));
+    store.take(reading(150, 15), at(5));
+  });
+  expect(before).toMatchObject({ isCurrent: true, end: Date.parse(at(5)) });
+  // Lost, back without a reading yet, silent for longer than a reading takes, and gone for longer than the plot shows.
+  expect(await later(2, false)).toMatchObject({ isCurrent: false, age: 2000, end: Date.parse(at(7)) });
+  expect(await later(1, true)).toMatchObject({ isCurrent: true, end: Date.parse(at(5)) });
+  expect(await later(37, true)).toMatchObject({ isCurrent: false, age: 40_000, end: Date.parse(at(45)) });
+  expect(await later(700, false)).toMatchObject({ samples: [], last: { messagesIn: 150 }, end: Date.parse(at(745)) });
+
+  const back = await shown(() => {
+    store.pass(true);
+    store.take(reading(200, 50), at(40));
+    store.take(reading(250, 55), at(45));
+  });
+  expect(back).toMatchObject({ isCurrent: true, end: Date.parse(at(45)) });
+  expect(back.samples.map(({ rateIn }) => rateIn)).toEqual([undefined, 10, undefined, 10]);
+  const axis = { begin: Date.parse(at(5)), end: back.end };
+  expect(timed(back.samples, ({ connections }) => connections, axis).slice(2)).toEqual([[0, 3], [0.875, undefined], [0.875, 3], [1, 3]]);
+  const { samples } = await shown(() => store.take(reading(300, 650), at(640)));
+  expect(samples.map(({ messagesIn }) => messagesIn)).toEqual([200, 250, 300]);
 });
 
 test("agents: an agent is what the events have said of it", async () => {
@@ -156,6 +199,24 @@ test("events: large ones are kept up to a number of characters", async () => {
   expect(names(store.get())).toEqual(Array.from({ length: 10 }, (_, i) => `e${i + 15}`));
 });
 
+test("events: what is dropped leaves the memory at once", async () => {
+  setFlagsFromString("--expose-gc");
+  const collectGarbage = runInNewContext("gc") as () => void;
+  const lines = new Lines();
+  const text = "x".repeat(CHARACTERS_MAX / 10);
+  const push = (id: number) => {
+    const line: Line = { id, kind: "event", time: 0, name: "large", text };
+    lines.push(line);
+    return new WeakRef(line);
+  };
+  const pushed = Array.from({ length: 25 }, (_, i) => push(i));
+  // What was made in a task lives until that has ended.
+  await new Promise((done) => setTimeout(done));
+  collectGarbage();
+  expect(pushed.flatMap((line) => line.deref()?.id ?? [])).toEqual(Array.from({ length: 10 }, (_, i) => i + 15));
+  expect(lines.all()).toHaveLength(10);
+});
+
 test("events: a pause holds what is seen and counts what matches", async () => {
   const store = new EventsStore();
   const paused = await after(store, () => {
@@ -174,6 +235,37 @@ test("events: a pause holds what is seen and counts what matches", async () => {
   store.setFilter("four");
   await new Promise((done) => setTimeout(done));
   expect([names(store.get()), store.get().isPaused]).toEqual([["four", "four"], false]);
+});
+
+test("seconds: they are those of the clock, however seldom the page's timers run", () => {
+  vi.useFakeTimers({ toFake: ["Date"], now: 1_700_000_000_000 });
+  const seconds = new Seconds();
+  const after = (ms: number) => {
+    vi.setSystemTime(Date.now() + ms);
+    return seconds.pass();
+  };
+  const seen = (ended: number) => ({ ended, isSeen: true });
+  expect([999, 1, 1500, 499, 1, 5100, 899, 1].map(after)).toEqual([0, 1, 1, 0, 1, 5, 0, 1].map(seen));
+  // A sleep, of which the second that it began in is part; then whole ones.
+  expect([400, 60_000, 999, 1].map(after)).toEqual([seen(0), { ended: 60, isSeen: false }, seen(0), seen(1)]);
+  expect([600, -3_600_000, 999, 1].map(after)).toEqual([seen(0), { ended: 1, isSeen: false }, seen(0), seen(1)]);
+});
+
+test("events: each second has its own, and one that was not seen has none", async () => {
+  const store = new EventsStore();
+  const { rates } = await after(store, () => {
+    add(store, "one");
+    store.end([true]);
+    add(store, "two");
+    add(store, "three");
+    store.end([true, true, true]);
+    add(store, "of a second that was not seen to its end");
+    store.end([false, false]);
+    store.end([true]);
+  });
+  expect(rates).toEqual([...new Array(SECONDS - 7).fill(undefined), 1, 2, 0, 0, undefined, undefined, 0]);
+  await after(store, () => store.end(new Array(300).fill(true)));
+  expect(store.get().rates).toEqual(new Array(SECONDS).fill(0));
 });
 
 test("events: an export is a line of JSON for each", async () => {
@@ -199,4 +291,9 @@ test("durations are said in two units", () => {
   expect([0, 59.9, 60, 61, 3600, 3660, 90_000, 864_000].map(duration)).toEqual([
     "0 s", "59 s", "1 min", "1 min 1 s", "1 h", "1 h 1 min", "1 d 1 h", "10 d",
   ]);
+});
+
+test("a time of another day has its day", () => {
+  const [evening, morning] = [new Date(2026, 10, 29, 23, 59, 58).getTime(), new Date(2026, 10, 30, 0, 0, 3).getTime()];
+  expect([time(evening, evening), time(morning, morning), time(evening, morning)]).toEqual(["23:59:58", "00:00:03", "Nov 29, 23:59:58"]);
 });

@@ -17,7 +17,9 @@ export interface ManagerStatus {
   readonly reconnects: number;
   /** Messages that wait for a connection or an answer. */
   readonly queueLength: number;
-  /** The newest round trips in milliseconds, newest last, at most {@link LATENCIES_MAX}. */
+  /** The newest round trip in milliseconds: of this connection, and of the last `latencyInterval` or the one before it. */
+  readonly latency?: number;
+  /** The newest round trips in milliseconds, of whatever connection, newest last, at most {@link LATENCIES_MAX}. */
   readonly latencies: readonly number[];
 }
 
@@ -52,6 +54,7 @@ export class WebSocketManager {
   #queued = 0;
   #reconnects = 0;
   #wasOpen = false;
+  #latency: number | undefined;
   #latencies: number[] = [];
   #isMeasuring = false;
   #timer: ReturnType<typeof setInterval> | undefined;
@@ -67,10 +70,10 @@ export class WebSocketManager {
         this.#wasOpen = true;
         // Not at once: an application that starts is busy.
         if (latencyInterval) setTimeout(() => this.measure(), Math.min(500, latencyInterval));
-      }
+      } else this.#latency = undefined;
       this.#changed();
     });
-    if (latencyInterval) this.#timer = setInterval(() => globalThis.document?.hidden || this.measure(), latencyInterval);
+    if (latencyInterval) this.#timer = setInterval(() => this.#measureAgain(), latencyInterval);
   }
 
   /** The same object until it changes. */
@@ -114,13 +117,21 @@ export class WebSocketManager {
     const begun = performance.now();
     try {
       await this.client.request({ type: "ping" });
-      this.#latencies = [...this.#latencies, performance.now() - begun].slice(-LATENCIES_MAX);
+      this.#latency = performance.now() - begun;
+      this.#latencies = [...this.#latencies, this.#latency].slice(-LATENCIES_MAX);
       this.#changed();
     } catch {
       // The state says that the connection is lost.
     } finally {
       this.#isMeasuring = false;
     }
+  }
+
+  /** Not in a page that is hidden. What is not measured, or not answered by now, is not known. */
+  #measureAgain(): void {
+    if (!this.#isMeasuring && !globalThis.document?.hidden) return void this.measure();
+    this.#latency = undefined;
+    this.#changed();
   }
 
   /** Connects now: also anew, and after {@link disconnect}. */
@@ -154,6 +165,7 @@ export class WebSocketManager {
       reconnects: this.#reconnects,
       queueLength: this.#queued,
       latencies: this.#latencies,
+      ...(this.#latency !== undefined && { latency: this.#latency }),
       ...(error && state !== "closed" ? { error } : {}),
       ...(state === "waiting" && { retryAt: (isSame && known.retryAt) || Date.now() + (delay ?? 0) }),
       ...(state === "open" && { openSince: (isSame && known.openSince) || Date.now() }),

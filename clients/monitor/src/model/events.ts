@@ -10,8 +10,8 @@ export interface EventsSnapshot {
   readonly isPaused: boolean;
   /** Lines that came since it was paused, and match. */
   readonly missed: number;
-  /** Events in each of the last {@link SECONDS} seconds, the newest last. */
-  readonly rates: readonly number[];
+  /** Events in each of the last {@link SECONDS} seconds, the newest last; undefined where not all of a second was seen. */
+  readonly rates: readonly (number | undefined)[];
 }
 
 export const SECONDS = 60;
@@ -27,8 +27,9 @@ export class EventsStore extends FrameStore<EventsSnapshot> {
   #id = 0;
   #matched = 0;
   #total = 0;
+  /** Events in the second that is on. */
   #second = 0;
-  #rates: readonly number[] = new Array(SECONDS).fill(0);
+  #rates: readonly (number | undefined)[] = new Array(SECONDS).fill(undefined);
 
   add({ data, ...line }: Omit<Line, "id" | "time" | "text"> & { data: unknown }): void {
     const whole: Line = { ...line, id: ++this.#id, time: Date.now(), text: JSON.stringify(data) ?? "null" };
@@ -65,12 +66,18 @@ export class EventsStore extends FrameStore<EventsSnapshot> {
     this.changed();
   }
 
-  /** To be called once a second. */
-  tick(): void {
-    const wasQuiet = !this.#second && this.#rates.every((rate) => !rate);
-    this.#rates = [...this.#rates.slice(1), this.#second];
+  /**
+   * Takes the seconds that have ended, and of each whether all of it was seen. To be called before anything is added that
+   * came after them.
+   */
+  end(seconds: readonly boolean[]): void {
+    // What has been added came in the first of them.
+    const counts = seconds.map((isSeen, i) => (!isSeen ? undefined : i ? 0 : this.#second));
+    const rates = [...this.#rates, ...counts].slice(-SECONDS);
+    const isChanged = rates.some((rate, i) => rate !== this.#rates[i]);
+    this.#rates = rates;
     this.#second = 0;
-    if (!wasQuiet) this.changed();
+    if (isChanged) this.changed();
   }
 
   protected make(): EventsSnapshot {

@@ -18,9 +18,7 @@ export const CHARACTERS_MAX = 8_000_000;
 
 /** The newest lines. */
 export class Lines {
-  #lines: Line[] = [];
-  /** How many at the beginning are dropped already: they are removed many at a time. */
-  #dropped = 0;
+  readonly #lines: Line[] = [];
   #characters = 0;
 
   constructor(lines: readonly Line[] = []) {
@@ -30,17 +28,14 @@ export class Lines {
   push(line: Line): void {
     this.#lines.push(line);
     this.#characters += line.text.length;
-    while (this.#lines.length - this.#dropped > LINES_MAX || this.#characters > CHARACTERS_MAX) {
-      this.#characters -= this.#lines[this.#dropped++]!.text.length;
+    while (this.#lines.length > LINES_MAX || this.#characters > CHARACTERS_MAX) {
+      this.#characters -= this.#lines.shift()!.text.length;
     }
-    if (this.#dropped < LINES_MAX) return;
-    this.#lines.splice(0, this.#dropped);
-    this.#dropped = 0;
   }
 
   /** Oldest first, a new array. */
   all(): Line[] {
-    return this.#lines.slice(this.#dropped);
+    return [...this.#lines];
   }
 }
 

@@ -1,16 +1,19 @@
 import type { FanfareError, Frame, Gap, Subscription } from "fanfare-client";
-import { type ManagerStatus, WebSocketManager } from "../manager";
+import { type ConnectionState, type ManagerStatus, WebSocketManager } from "../manager";
 import { AgentsStore } from "./agents";
 import { BeliefsStore } from "./beliefs";
 import { EventsStore } from "./events";
 import { FrameStore } from "./frame-store";
 import { type Gateway, findGateway } from "./gateway";
 import { MetricsStore } from "./metrics";
-import { saveToken, savedToken } from "./token";
+import { Seconds } from "./seconds";
+import { saveToken, savedToken, takeTokenOfAddress } from "./token";
 import { fieldsOf } from "./value";
 
-/** Of a second, how far the connection was open in it. */
-export type Second = "OPEN" | "CONNECTING" | "CLOSED";
+/** Of a second, the state in it that was furthest from open; UNSEEN where the page was not at work and it may have been open. */
+export type Second = ConnectionState | "UNSEEN";
+
+const FROM_OPEN: readonly ConnectionState[] = ["OPEN", "CONNECTING", "CLOSED"];
 
 export interface MonitorSnapshot {
   /** Undefined until it is known. */
@@ -24,7 +27,7 @@ export interface MonitorSnapshot {
   readonly topics: readonly string[];
   /** Of all subscriptions, those that the gateway refuses, and why. */
   readonly refused: readonly (readonly [name: string, error: FanfareError | undefined])[];
-  /** The connection's state in each second, the newest last. */
+  /** The connection's state in each of the last {@link HISTORY_SECONDS} seconds, or of those since the page was opened; the newest last. */
   readonly history: readonly Second[];
   /** Milliseconds since 1970, as of the last second. */
   readonly now: number;
@@ -50,6 +53,10 @@ export class Monitor extends FrameStore<MonitorSnapshot> {
   #newest = { topic: "", position: "" };
   /** Topics whose gap was shown just now. */
   readonly #gaps = new Set<string>();
+  readonly #seconds = new Seconds();
+  #state: ConnectionState = "CONNECTING";
+  /** The state in the second that is on that was furthest from open. */
+  #worst: ConnectionState = this.#state;
   #history: readonly Second[] = [];
   #now = Date.now();
 
@@ -69,11 +76,24 @@ export class Monitor extends FrameStore<MonitorSnapshot> {
       this.changed();
     };
     void find();
-    const tick = setInterval(() => this.#tick(), 1000);
+    const tick = setInterval(() => this.#pass(), 1000);
+    const see = () => {
+      this.#pass();
+      if (!document.hidden) void this.#manager?.measure();
+    };
+    document.addEventListener("visibilitychange", see);
+    // An address of which the fragment alone is new loads no page.
+    const takeToken = () => {
+      const token = takeTokenOfAddress();
+      if (token) this.useToken(token);
+    };
+    addEventListener("hashchange", takeToken);
     return () => {
       isEnded = true;
       clearTimeout(search);
       clearInterval(tick);
+      document.removeEventListener("visibilitychange", see);
+      removeEventListener("hashchange", takeToken);
       this.#manager?.dispose();
     };
   }
@@ -85,6 +105,8 @@ export class Monitor extends FrameStore<MonitorSnapshot> {
     const { client } = manager;
     let wasOpen = false;
     manager.onChange(() => {
+      this.#pass();
+      this.#turn(manager.state);
       const isNew = manager.state === "OPEN" && !wasOpen;
       // Asking changes the status itself.
       wasOpen = manager.state === "OPEN";
@@ -93,6 +115,7 @@ export class Monitor extends FrameStore<MonitorSnapshot> {
     });
     client.on("message", (frame) => this.#other(frame));
     client.on("error", (error) => this.#report(error));
+    this.#turn(manager.state);
     this.#follow("system.metrics", ({ data, timestamp }) => this.metrics.take(fieldsOf(data), timestamp));
     this.#follow("agent.*", (event) => this.agents.take(event));
     this.#follow("belief.*", (event) => this.beliefs.take(event));
@@ -102,7 +125,10 @@ export class Monitor extends FrameStore<MonitorSnapshot> {
   /** A panel's subscription. Its gaps are shown in the list of events. */
   #follow(name: string, take: (event: any) => void): void {
     const subscription = this.#manager!.subscribe(name);
-    subscription.on("event", take);
+    subscription.on("event", (event) => {
+      this.#pass();
+      take(event);
+    });
     subscription.on("gap", (gap) => this.#gap(gap));
     subscription.on("state", () => this.changed());
     this.#panels.push(subscription);
@@ -125,7 +151,7 @@ export class Monitor extends FrameStore<MonitorSnapshot> {
       // It comes to each subscription that covers it, one after the other.
       if (topic === this.#newest.topic && position === this.#newest.position) return;
       this.#newest = { topic, position };
-      this.events.add({ kind: "event", name, data, position, publisher });
+      this.#add({ kind: "event", name, data, position, publisher });
     });
     subscription.on("gap", (gap) => this.#gap(gap));
     subscription.on("state", () => this.changed());
@@ -141,31 +167,51 @@ export class Monitor extends FrameStore<MonitorSnapshot> {
     }
   }
 
+  #add(line: Parameters<EventsStore["add"]>[0]): void {
+    this.#pass();
+    this.events.add(line);
+  }
+
   /** Shows a gap once, however many subscriptions it comes to. */
   #gap({ topic, lost }: Gap): void {
     if (this.#gaps.has(topic)) return;
     this.#gaps.add(topic);
     queueMicrotask(() => this.#gaps.delete(topic));
-    this.events.add({ kind: "gap", name: topic, data: { lost } });
+    this.#add({ kind: "gap", name: topic, data: { lost } });
   }
 
   #other({ type, event, data, code, message }: Frame): void {
     if (type === "connection_established") return;
-    if (type === "broadcast") this.events.add({ kind: "broadcast", name: event ?? "broadcast", data });
-    else if (type === "error") this.events.add({ kind: "error", name: String(code), data: String(message) });
-    else this.events.add({ kind: "message", name: String(type), data });
+    if (type === "broadcast") this.#add({ kind: "broadcast", name: event ?? "broadcast", data });
+    else if (type === "error") this.#add({ kind: "error", name: String(code), data: String(message) });
+    else this.#add({ kind: "message", name: String(type), data });
   }
 
   #report(error: unknown): void {
     const { code = "ERROR", message = String(error) } = fieldsOf(error) as { code?: string; message?: string };
-    this.events.add({ kind: "error", name: code, data: error instanceof Error ? error.message : message });
+    this.#add({ kind: "error", name: code, data: error instanceof Error ? error.message : message });
   }
 
-  #tick(): void {
+  /** Takes the seconds that have ended. To be called at everything that comes, before it is taken. */
+  #pass(): void {
+    const { ended, isSeen } = this.#seconds.pass();
+    if (!ended) return;
+    // A page that is not at work opens no connection, and does not learn that one is lost.
+    const after = isSeen || this.#state === "CLOSED" ? this.#state : "UNSEEN";
+    const seconds = new Array<Second>(Math.min(ended, HISTORY_SECONDS)).fill(after);
+    if (isSeen) seconds[0] = this.#worst;
+    this.#worst = this.#state;
+    this.#history = [...this.#history, ...seconds].slice(-HISTORY_SECONDS);
     this.#now = Date.now();
-    this.#history = [...this.#history, this.#manager?.state ?? "CLOSED"].slice(-HISTORY_SECONDS);
-    this.events.tick();
+    this.events.end(seconds.map((second) => second === "OPEN"));
+    this.metrics.pass(this.#state === "OPEN");
     this.changed();
+  }
+
+  #turn(state: ConnectionState): void {
+    if (state !== this.#state) this.metrics.pass(state === "OPEN");
+    this.#state = state;
+    if (FROM_OPEN.indexOf(state) > FROM_OPEN.indexOf(this.#worst)) this.#worst = state;
   }
 
   // What the operator does.
@@ -178,10 +224,10 @@ export class Monitor extends FrameStore<MonitorSnapshot> {
     this.#manager?.disconnect();
   }
 
-  /** Goes on with another token, or with none. */
+  /** Goes on with another token, or with none. In demo mode it is only kept. */
   useToken(token: string | undefined): void {
     saveToken(token);
-    void this.#manager?.client.authenticate(token ?? null);
+    if (this.#gateway?.mode !== "demo") void this.#manager?.client.authenticate(token ?? null);
     this.changed();
   }
 

@@ -21,14 +21,18 @@ export function saveToken(token: string | undefined): void {
   }
 }
 
-/** Takes a token from the page's address, `?token=` or `#token=`, and out of it: addresses are shown and shared. */
-export function takeTokenOfAddress(): void {
+/**
+ * Takes a token from the page's address, `?token=` or `#token=`, and out of it: addresses are shown and shared. Gives it;
+ * undefined where there is none.
+ */
+export function takeTokenOfAddress(): string | undefined {
   const url = new URL(location.href);
   const fragment = new URLSearchParams(url.hash.slice(1));
   const token = fragment.get("token") || url.searchParams.get("token");
-  if (!token) return;
+  if (!token) return undefined;
   saveToken(token);
   url.searchParams.delete("token");
   url.hash = "";
   history.replaceState(null, "", url);
+  return token;
 }

@@ -11,7 +11,7 @@ export function ConnectionPanel() {
   const shown = useStore(monitor);
   const { gateway, status, session, history, now } = shown;
   const state = status?.state ?? "CONNECTING";
-  const latency = status?.latencies.at(-1);
+  const { latency, latencies = [] } = status ?? {};
   const isRefused = !!status?.error && status.error.remedy === "token" && status.retryAt === undefined && state === "CLOSED";
   return (
     <Panel id="connection" title="Connection" aside={gateway && <span className="chip">{gateway.mode}</span>}>
@@ -37,7 +37,7 @@ export function ConnectionPanel() {
       <dl className="facts">
         <div>
           <dt>Latency</dt>
-          <dd>{latency === undefined || state !== "OPEN" ? "–" : milliseconds(latency)}</dd>
+          <dd>{latency === undefined ? "–" : milliseconds(latency)}</dd>
         </div>
         <div>
           <dt>Queue length</dt>
@@ -53,14 +53,14 @@ export function ConnectionPanel() {
         </div>
       </dl>
       <div className="latency">
-        <span className="label">Round trips, one every five seconds</span>
+        <span className="label">Round trips, every 5 s while the page is seen</span>
         <Sparkline
-        tone="c"
-        points={evenly(status?.latencies ?? [])}
-        label={latency === undefined ? "Latency: not measured yet" : `Latency of the last ${plural(status!.latencies.length, "round trip")}: now ${milliseconds(latency)}, highest ${milliseconds(Math.max(...status!.latencies))}`}
-      />
+          tone="c"
+          points={evenly(latencies)}
+          label={latencies.length ? `Latency of the last ${plural(latencies.length, "round trip")}: ${latency === undefined ? "none now" : `now ${milliseconds(latency)}`}, highest ${milliseconds(Math.max(...latencies))}` : "Latency: not measured yet"}
+        />
       </div>
-      {session && (
+      {session && state === "OPEN" && (
         <p className="faint small-text">
           {session.user === null ? "Without a user" : <>User <b>{session.user}</b>{session.role && `, ${session.role}`}</>}
           {" · "}client <code>{session.clientId}</code>
@@ -142,7 +142,7 @@ function TokenForm({ isNeeded }: { isNeeded: boolean }) {
   );
 }
 
-/** The connection's state over the last five minutes, as a strip. */
+/** The connection's state over the last five minutes, as a strip; grey where the page was not there to see it. */
 function History({ history }: { history: readonly Second[] }) {
   // Seconds of one state, joined.
   const runs: { state: Second; from: number; length: number }[] = [];
@@ -152,17 +152,19 @@ function History({ history }: { history: readonly Second[] }) {
     if (last?.state === state) last.length += 1;
     else runs.push({ state, from: offset + i, length: 1 });
   });
-  const open = history.filter((state) => state === "OPEN").length;
-  const label = `Open for ${plural(open, "second")} of the last ${plural(history.length, "second")}`;
+  const secondsOf = (wanted: Second) => history.filter((state) => state === wanted).length;
+  const unseen = secondsOf("UNSEEN");
+  const label = `Open for ${plural(secondsOf("OPEN"), "second")} of the last ${plural(history.length, "second")}`;
   return (
     <div className="history">
-      <svg viewBox={`0 0 ${HISTORY_SECONDS} 1`} preserveAspectRatio="none" role="img" aria-label={label}>
-        {runs.map(({ state, from, length }) => (
+      <svg viewBox={`0 0 ${HISTORY_SECONDS} 1`} preserveAspectRatio="none" role="img" aria-label={unseen ? `${label}, ${unseen} not seen` : label}>
+        {runs.map(({ state, from, length }) => state !== "UNSEEN" && (
           <rect key={from} className={state.toLowerCase()} x={from} width={length} height="1" />
         ))}
       </svg>
       <div className="rates-times" aria-hidden="true">
         <span>5 min ago</span>
+        {unseen > 0 && <span>grey: not seen, the page was asleep</span>}
         <span>now</span>
       </div>
     </div>

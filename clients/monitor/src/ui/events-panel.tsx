@@ -15,7 +15,7 @@ export function EventsPanel() {
   const [chosen, choose] = useState<Line>();
   const [said, say] = useState("");
   const rawRefused = refused.filter(([name]) => topics.includes(name)).map(([name]) => name);
-  const lastRate = rates.at(-1) ?? 0;
+  const lastRate = rates.at(-1);
   return (
     <Panel
       id="events"
@@ -23,7 +23,7 @@ export function EventsPanel() {
       aside={
         <>
           <Rates rates={rates} />
-          <span className="rate"><b>{count(lastRate)}</b> <span className="faint">a second, {count(total)} in all</span></span>
+          <span className="rate"><b>{lastRate === undefined ? "–" : count(lastRate)}</b> <span className="faint">a second, {count(total)} in all</span></span>
         </>
       }
     >
@@ -110,13 +110,20 @@ function FilterField({ onFilter }: { onFilter(text: string): void }) {
   );
 }
 
-/** A bar for each of the last seconds. */
-function Rates({ rates }: { rates: readonly number[] }) {
-  const highest = Math.max(1, ...rates);
-  const path = rates.map((rate, i) => (rate ? `M${i + 0.5} ${20}V${20 - Math.max(1, (20 * rate) / highest)}` : "")).join("");
+/** A bar for each of the last seconds, and a grey ground where the page did not see all of one. */
+function Rates({ rates }: { rates: readonly (number | undefined)[] }) {
+  const seen = rates.filter((rate) => rate !== undefined);
+  const highest = Math.max(0, ...seen);
+  const bars = (heightOf: (rate: number | undefined) => number) =>
+    rates.map((rate, i) => (heightOf(rate) ? `M${i + 0.5} 20V${20 - heightOf(rate)}` : "")).join("");
+  const label = seen.length
+    ? `Events a second over the last minute: highest ${count(highest)}`
+    : "Events a second over the last minute: no second of it was seen";
+  const unseen = seen.length && rates.length - seen.length;
   return (
-    <svg className="bars" viewBox={`0 0 ${rates.length} 20`} preserveAspectRatio="none" role="img" aria-label={`Events a second over the last minute: highest ${count(Math.max(...rates))}`}>
-      <path d={path} />
+    <svg className="bars" viewBox={`0 0 ${rates.length} 20`} preserveAspectRatio="none" role="img" aria-label={unseen ? `${label}, ${plural(unseen, "second")} not seen` : label}>
+      <path className="unseen" d={bars((rate) => (rate === undefined ? 20 : 0))} />
+      <path d={bars((rate = 0) => rate && Math.max(1, (20 * rate) / highest))} />
     </svg>
   );
 }

@@ -3,7 +3,9 @@
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const tenth = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
 const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
-const clock = new Intl.DateTimeFormat("en", { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+const ofClock = { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" } as const;
+const clock = new Intl.DateTimeFormat("en", ofClock);
+const dated = new Intl.DateTimeFormat("en", { month: "short", day: "numeric", ...ofClock });
 
 /** A count: 12,345, and 1.2M from a million on. */
 export const count = (value: number): string => (Math.abs(value) < 1e6 ? whole : compact).format(value);
@@ -13,7 +15,9 @@ export const rate = (value: number): string => (value < 10 ? tenth.format(value)
 
 export const milliseconds = (value: number): string => `${value < 10 ? tenth.format(value) : count(value)} ms`;
 
-export const time = (value: number): string => clock.format(value);
+/** A time of today; with its day where it is of another. */
+export const time = (value: number, now = Date.now()): string =>
+  (new Date(value).toDateString() === new Date(now).toDateString() ? clock : dated).format(value);
 
 /** A duration in its two largest units. */
 export function duration(seconds: number): string {

@@ -1,4 +1,4 @@
-import type { Sample } from "../model/metrics";
+import type { MetricsSnapshot, Sample } from "../model/metrics";
 import { count, duration, plural } from "./format";
 import { Panel, Refused } from "./panel";
 import { RatesPlot } from "./rates-plot";
@@ -7,22 +7,22 @@ import { useMonitor, useStore } from "./use-store";
 
 export function MetricsPanel() {
   const monitor = useMonitor();
-  const samples = useStore(monitor.metrics);
+  const metrics = useStore(monitor.metrics);
   const { refused } = useStore(monitor);
-  const last = samples.at(-1);
+  const { last, isCurrent, age } = metrics;
   return (
-    <Panel
-      id="metrics"
-      title="System metrics"
-      aside={last && <span className="faint">{plural(last.messagesIn, "message")} in, {count(last.messagesOut)} out since the start</span>}
-    >
+    <Panel id="metrics" title="System metrics" aside={last && (
+      isCurrent
+        ? <span className="faint">{plural(last.messagesIn, "message")} in, {count(last.messagesOut)} out since the start</span>
+        : <span className="old">The last reading came {duration(age / 1000)} ago</span>
+    )}>
       {refused.some(([name]) => name === "system.metrics") && <Refused name="system.metrics" />}
-      <div className="metrics">
-        <RatesPlot samples={samples} />
+      <div className={last && !isCurrent ? "metrics not-current" : "metrics"}>
+        <RatesPlot metrics={metrics} />
         <div className="tiles">
-          <Tile name="Connections" samples={samples} value={(sample) => sample.connections} format={count} />
-          <Tile name="Subscriptions" samples={samples} value={(sample) => sample.subscriptions} format={count} />
-          <Tile name="Uptime" samples={samples} value={(sample) => sample.uptime} format={duration} />
+          <Tile name="Connections" metrics={metrics} value={(sample) => sample.connections} format={count} />
+          <Tile name="Subscriptions" metrics={metrics} value={(sample) => sample.subscriptions} format={count} />
+          <Tile name="Uptime" metrics={metrics} value={(sample) => sample.uptime} format={duration} />
         </div>
       </div>
     </Panel>
@@ -31,22 +31,22 @@ export function MetricsPanel() {
 
 interface TileProps {
   name: string;
-  samples: readonly Sample[];
+  metrics: MetricsSnapshot;
   value(sample: Sample): number;
   format(value: number): string;
 }
 
-function Tile({ name, samples, value, format }: TileProps) {
-  const last = samples.at(-1);
-  const values = samples.map(value);
+function Tile({ name, metrics: { samples, last, isCurrent, end }, value, format }: TileProps) {
+  // The newest reading counts, however old.
+  const values = (samples.length || !last ? samples : [last]).map(value);
   const label = last
-    ? `${name} over time: now ${format(value(last))}, lowest ${format(Math.min(...values))}, highest ${format(Math.max(...values))}`
+    ? `${name} over time: ${isCurrent ? "now" : "last"} ${format(value(last))}, lowest ${format(Math.min(...values))}, highest ${format(Math.max(...values))}`
     : `${name} over time: nothing yet`;
   return (
     <div className="tile">
       <span className="label">{name}</span>
       <span className="figure">{last ? format(value(last)) : "–"}</span>
-      <Sparkline points={timed(samples, value, 1)} label={label} />
+      <Sparkline points={timed(samples, value, { begin: samples[0]?.time ?? end, end })} label={label} />
     </div>
   );
 }

@@ -1,27 +1,28 @@
 import { useState } from "react";
-import type { Sample } from "../model/metrics";
+import type { MetricsSnapshot, Sample } from "../model/metrics";
 import { duration, rate, time } from "./format";
-import { Curve, axisEnd, shapeOf, timed } from "./sparkline";
+import { type Axis, Curve, axisEnd, placeOf, shapeOf, timed } from "./sparkline";
 
 /** Messages a second, in and out, over the time that is known; the pointer reads values off it. */
-export function RatesPlot({ samples }: { samples: readonly Sample[] }) {
+export function RatesPlot({ metrics: { samples, last, isCurrent, end } }: { metrics: MetricsSnapshot }) {
   const [pointed, point] = useState<number>();
-  const coming = timed(samples, ({ rateIn }) => rateIn);
-  const going = timed(samples, ({ rateOut }) => rateOut);
-  const end = axisEnd(Math.max(0, ...[...coming, ...going].map(([, value]) => value ?? 0)));
-  const [inward, outward] = [shapeOf(coming, 0, end), shapeOf(going, 0, end)];
-  const span = Math.max(60, ((samples.at(-1)?.time ?? 0) - (samples[0]?.time ?? 0)) / 1000);
-  const last = samples.at(-1);
+  const axis: Axis = { begin: Math.min(end - 60_000, samples[0]?.time ?? end), end };
+  const coming = timed(samples, ({ rateIn }) => rateIn, axis);
+  const going = timed(samples, ({ rateOut }) => rateOut, axis);
+  const highest = axisEnd(Math.max(0, ...[...coming, ...going].map(([, value]) => value ?? 0)));
+  const [inward, outward] = [shapeOf(coming, 0, highest), shapeOf(going, 0, highest)];
+  const span = (axis.end - axis.begin) / 1000;
   const label = last?.rateIn === undefined
-    ? "Messages a second: no rate yet"
-    : `Messages a second: ${rate(last.rateIn)} in and ${rate(last.rateOut ?? 0)} out now, over the last ${duration(span)}`;
+    ? `Messages a second: no rate ${last && !isCurrent ? "in the last reading" : "yet"}`
+    : `Messages a second: ${rate(last.rateIn)} in and ${rate(last.rateOut ?? 0)} out ${isCurrent ? "now" : "in the last reading"}, over the last ${duration(span)}`;
 
   // The sample that is nearest to the pointer.
   let read: { x: number; sample: Sample } | undefined;
   if (pointed !== undefined) {
-    coming.forEach(([x, value], i) => {
-      if (value !== undefined && (!read || Math.abs(x - pointed) < Math.abs(read.x - pointed))) read = { x, sample: samples[i]! };
-    });
+    for (const sample of samples) {
+      const x = placeOf(sample.time, axis);
+      if (sample.rateIn !== undefined && (!read || Math.abs(x - pointed) < Math.abs(read.x - pointed))) read = { x, sample };
+    }
   }
   return (
     <figure className="rates">
@@ -32,7 +33,7 @@ export function RatesPlot({ samples }: { samples: readonly Sample[] }) {
       </figcaption>
       <div className="rates-box">
         <div className="rates-axis" aria-hidden="true">
-          {[1, 0.5, 0].map((part) => <span key={part}>{rate(end * part)}</span>)}
+          {[1, 0.5, 0].map((part) => <span key={part}>{rate(highest * part)}</span>)}
         </div>
         <div
           className="rates-plot"
@@ -49,7 +50,9 @@ export function RatesPlot({ samples }: { samples: readonly Sample[] }) {
             <Curve shape={outward} tone="b" />
             <Curve shape={inward} tone="a" />
           </svg>
-          {last?.rateIn === undefined && <span className="rates-wait">The first rate comes with the second reading, after five seconds.</span>}
+          {samples.every(({ rateIn }) => rateIn === undefined) && (
+            <span className="rates-wait">{last && !isCurrent ? "No rate is known of this time." : "The first rate comes with the second reading, after five seconds."}</span>
+          )}
           {read && (
             <div className={read.x > 0.5 ? "reader left" : "reader"} style={{ left: `${100 * read.x}%` }} aria-hidden="true">
               <div>

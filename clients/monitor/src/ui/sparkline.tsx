@@ -7,15 +7,21 @@ export type Point = readonly [x: number, value: number | undefined];
 export const evenly = (values: readonly number[], length = values.length): Point[] =>
   values.map((value, i) => [(length - values.length + i) / Math.max(1, length - 1), value]);
 
-/** Points by their times, over what they span or `span_min` milliseconds. */
-export function timed<Item extends { time: number }>(
-  items: readonly Item[],
-  value: (item: Item) => number | undefined,
-  span_min = 60_000,
-): Point[] {
-  const end = items.at(-1)?.time ?? 0;
-  const span = Math.max(span_min, end - (items[0]?.time ?? 0));
-  return items.map((item) => [1 - (end - item.time) / span, value(item)]);
+/** A stretch of time, in milliseconds since 1970. */
+export interface Axis {
+  readonly begin: number;
+  readonly end: number;
+}
+
+/** Where on an axis a time is. */
+export const placeOf = (time: number, { begin, end }: Axis): number => 1 - (end - time) / Math.max(1, end - begin);
+
+/** Points by their times, and none where a hole is. */
+export function timed<Item extends { time: number; isAfterHole: boolean }>(items: readonly Item[], value: (item: Item) => number | undefined, axis: Axis): Point[] {
+  return items.flatMap((item): Point[] => {
+    const x = placeOf(item.time, axis);
+    return item.isAfterHole ? [[x, undefined], [x, value(item)]] : [[x, value(item)]];
+  });
 }
 
 /** An end for an axis that is at least `value`: an easy number of one digit and zeros. */

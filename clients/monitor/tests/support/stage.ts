@@ -18,16 +18,18 @@ const stages: Stage[] = [];
 export interface StageOptions {
   gateway?: GatewayOptions;
   context?: BrowserContextOptions;
+  /** Whether the test moves the page's time, by `page.clock`. */
+  hasClock?: boolean;
   /** What comes behind the page's address. */
   address?: string;
   /** Whether to wait until it is connected. */
   isOpen?: boolean;
 }
 
-export async function stage({ gateway: options, context, address = "", isOpen = true }: StageOptions = {}): Promise<Stage> {
+export async function stage({ gateway: options, context, hasClock, address = "", isOpen = true }: StageOptions = {}): Promise<Stage> {
   const gateway = await Gateway.start(options);
   const server = await serve(gateway);
-  const { page, errors } = await open(server.url + address, context);
+  const { page, errors } = await open(server.url + address, context, hasClock);
   stages.push({ gateway, server, page, errors });
   if (isOpen) await state(page, "OPEN");
   return stages.at(-1)!;
