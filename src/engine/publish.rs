@@ -138,6 +138,11 @@ impl<L: Lanes> Turn<'_, L> {
         PublishResult::Forwarded
     }
 
+    /// Forgets keys of publications whose time is over, some per call.
+    pub fn sweep_keys(&mut self) {
+        self.engine.homes.recent.sweep(self.now.ms);
+    }
+
     /// Publishes to a topic whose home is this shard.
     pub(super) fn publish_here(
         &mut self,

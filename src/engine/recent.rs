@@ -1,15 +1,25 @@
 //! Idempotency keys of recent publications.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::hash::{BuildHasher, RandomState};
 
 use crate::collections::HashMap;
 
 /// How long a key is remembered (docs/protocol.md, "Publishing in general terms").
 const KEPT_MS: u64 = 5 * 60 * 1000;
 
-/// Keys that one home remembers. Beyond it the oldest are forgotten before their time.
+/// Keys of services that one home remembers, and as many of clients. Beyond it the oldest are forgotten before their time.
 const KEYS_MAX: usize = 200_000;
+
+/// How many are forgotten with each that comes, so that it costs one publication no more than another: more than one, so
+/// that they do not become more.
+const FORGOTTEN_WITH_EACH: usize = 2;
+
+/// How many of a kind one sweep forgets: a few hundred microseconds.
+const SWEPT_MAX: usize = 1000;
+
+/// So many may have places that are not used.
+const SHRINK_FROM: usize = 1024;
 
 /// The longest key, in bytes.
 pub const KEY_BYTES_MAX: usize = 128;
@@ -25,66 +35,108 @@ pub fn client_key(user: &str, key: &str) -> String {
     format!("{CLIENT}{}:{user}{key}", user.len())
 }
 
-/// A topic and a key; a pair, since a concatenation would be ambiguous (hostile-inputs.md A16).
-type PublicationKey = (Box<str>, Box<str>);
+/// Stands for a topic and a key, however long they are: what clients send takes the same few bytes each. SipHash, twice,
+/// with keys drawn at random, so that no two can be found that have the same.
+type Digest = [u64; 2];
 
 /// The keys of recent publications, and their offsets. Clients cannot make it forget those of services.
+///
+/// Memory: 130 bytes a key at most, [`KEYS_MAX`] of services and as many of clients.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
+    hashers: [RandomState; 2],
     services: Keys,
     clients: Keys,
 }
 
 #[derive(Debug, Default)]
 struct Keys {
-    offsets: HashMap<Arc<PublicationKey>, u64>,
-    /// Oldest first, each with the time it was recorded.
-    order: VecDeque<(u64, Arc<PublicationKey>)>,
+    /// Offsets, and when they were recorded.
+    offsets: HashMap<Digest, (u64, u64)>,
+    /// When each was recorded, oldest first.
+    order: VecDeque<(u64, Digest)>,
 }
 
 impl Recent {
     /// The offset of the publication with this key.
-    pub(super) fn find(&mut self, topic: &str, key: &str, now_ms: u64) -> Option<u64> {
-        self.keys_like(key).find(topic, key, now_ms)
+    pub(super) fn find(&self, topic: &str, key: &str, now_ms: u64) -> Option<u64> {
+        let keys = match key.starts_with(CLIENT) {
+            true => &self.clients,
+            false => &self.services,
+        };
+        keys.find(&self.digest(topic, key), now_ms)
     }
 
     /// Records the offset of a publication.
     pub(super) fn note(&mut self, topic: &str, key: &str, offset: u64, now_ms: u64) {
-        self.keys_like(key).note(topic, key, offset, now_ms);
-    }
-
-    fn keys_like(&mut self, key: &str) -> &mut Keys {
-        match key.starts_with(CLIENT) {
+        let digest = self.digest(topic, key);
+        let keys = match key.starts_with(CLIENT) {
             true => &mut self.clients,
             false => &mut self.services,
+        };
+        keys.note(digest, offset, now_ms);
+    }
+
+    /// Forgets keys whose time is over, at most [`SWEPT_MAX`] of each kind.
+    pub(super) fn sweep(&mut self, now_ms: u64) {
+        for keys in [&mut self.services, &mut self.clients] {
+            keys.forget(now_ms, SWEPT_MAX);
+            keys.shrink();
         }
+    }
+
+    /// A pair, since a concatenation would be ambiguous (hostile-inputs.md A16).
+    fn digest(&self, topic: &str, key: &str) -> Digest {
+        self.hashers
+            .each_ref()
+            .map(|hasher| hasher.hash_one((topic, key)))
     }
 }
 
 impl Keys {
-    fn find(&mut self, topic: &str, key: &str, now_ms: u64) -> Option<u64> {
-        self.forget(now_ms);
-        let name: PublicationKey = (topic.into(), key.into());
-        self.offsets.get(&name).copied()
+    fn find(&self, digest: &Digest, now_ms: u64) -> Option<u64> {
+        let &(offset, came) = self.offsets.get(digest)?;
+        is_kept(came, now_ms).then_some(offset)
     }
 
-    fn note(&mut self, topic: &str, key: &str, offset: u64, now_ms: u64) {
-        let name = Arc::new((topic.into(), key.into()));
-        if self.offsets.insert(name.clone(), offset).is_none() {
-            self.order.push_back((now_ms, name));
-        }
-        self.forget(now_ms);
+    fn note(&mut self, digest: Digest, offset: u64, now_ms: u64) {
+        self.offsets.insert(digest, (offset, now_ms));
+        self.order.push_back((now_ms, digest));
+        self.forget(now_ms, FORGOTTEN_WITH_EACH);
     }
 
-    fn forget(&mut self, now_ms: u64) {
-        while self.order.front().is_some_and(|(came, _)| {
-            now_ms.saturating_sub(*came) >= KEPT_MS || self.order.len() > KEYS_MAX
-        }) {
-            if let Some((_, name)) = self.order.pop_front() {
-                self.offsets.remove(&name);
+    /// Forgets at most `max` of those that are too old or too many.
+    fn forget(&mut self, now_ms: u64, max: usize) {
+        for _ in 0..max {
+            let is_over = self.order.len() > KEYS_MAX;
+            let due = self
+                .order
+                .pop_front_if(|(came, _)| is_over || !is_kept(*came, now_ms));
+            let Some((came, digest)) = due else {
+                return;
+            };
+            // It may have been recorded anew since.
+            if self
+                .offsets
+                .get(&digest)
+                .is_some_and(|&(_, newest)| newest == came)
+            {
+                self.offsets.remove(&digest);
             }
         }
     }
+
+    fn shrink(&mut self) {
+        let wanted = self.order.len().max(SHRINK_FROM) * 2;
+        if self.order.capacity() > wanted * 2 {
+            self.order.shrink_to(wanted);
+            self.offsets.shrink_to(wanted);
+        }
+    }
+}
+
+fn is_kept(came_ms: u64, now_ms: u64) -> bool {
+    now_ms.saturating_sub(came_ms) < KEPT_MS
 }
 
 #[cfg(test)]
@@ -99,7 +151,47 @@ mod tests {
         assert_eq!(recent.find("ak", "", 1000), None);
         assert_eq!(recent.find("b", "k", 1000), None);
         assert_eq!(recent.find("a", "k", 1000 + KEPT_MS), None);
-        assert!(recent.services.offsets.is_empty());
+        recent.sweep(1000 + KEPT_MS - 1);
+        assert_eq!(recent.services.offsets.len(), 1);
+        recent.sweep(1000 + KEPT_MS);
+        assert!(recent.services.offsets.is_empty() && recent.services.order.is_empty());
+    }
+
+    #[test]
+    fn a_key_that_is_recorded_anew_is_remembered_from_then() {
+        let mut recent = Recent::default();
+        recent.note("a", "k", 1, 0);
+        recent.note("a", "k", 2, KEPT_MS);
+        recent.sweep(KEPT_MS);
+        assert_eq!(recent.find("a", "k", 2 * KEPT_MS - 1), Some(2));
+        assert_eq!(recent.services.order.len(), 1);
+    }
+
+    #[test]
+    fn many_keys_go_a_few_at_a_time_and_their_memory_with_them() {
+        let mut recent = Recent::default();
+        for offset in 0..20 * SWEPT_MAX as u64 {
+            recent.note("a", &client_key("ann", &offset.to_string()), offset, 0);
+        }
+        recent.note("a", &client_key("ann", "x"), 1, KEPT_MS);
+        assert_eq!(
+            recent.clients.order.len(),
+            20 * SWEPT_MAX + 1 - FORGOTTEN_WITH_EACH
+        );
+        recent.sweep(KEPT_MS);
+        assert_eq!(
+            recent.clients.order.len(),
+            19 * SWEPT_MAX + 1 - FORGOTTEN_WITH_EACH
+        );
+        for _ in 0..20 {
+            recent.sweep(KEPT_MS);
+        }
+        assert_eq!(
+            (recent.clients.order.len(), recent.clients.offsets.len()),
+            (1, 1)
+        );
+        assert!(recent.clients.order.capacity() <= 4 * SHRINK_FROM);
+        assert!(recent.clients.offsets.capacity() <= 8 * SHRINK_FROM);
     }
 
     #[test]

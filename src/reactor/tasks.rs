@@ -154,7 +154,10 @@ async fn tick(shard: Rc<Shard>, records: Rc<Records>) {
                 sweep_home(&shard).await;
             }
         }
-        shard.engine(|engine| engine.sweep_presence());
+        shard.engine(|engine| {
+            engine.sweep_presence();
+            engine.sweep_keys();
+        });
         if tick % TICKS_PER_SYSTEM_METRICS == 0 {
             shard.publish_system_metrics();
         }

@@ -243,6 +243,7 @@ impl World {
                     turn.find_stalled(STALL_MS);
                     turn.close_groups();
                     turn.sweep_vacant();
+                    turn.sweep_keys();
                 });
                 self.at_home(at(node), None, |turn| turn.sweep_presence());
             }
