@@ -87,6 +87,20 @@ impl<'a> Raw<'a> {
         is_number.then(|| digits.parse().ok()).flatten()
     }
 
+    /// A string or a number as a key that is compared by its text: a number as it is written, a string in quotes and with
+    /// its escapes resolved, so that however it was spelled it is one key, and never a number's. `None` for anything else,
+    /// and where the string or number has more than `bytes_max` bytes.
+    #[must_use]
+    pub fn as_key(self, bytes_max: usize) -> Option<Cow<'a, str>> {
+        let (key, bytes) = match self.as_string() {
+            Some(Cow::Owned(text)) => (Cow::Owned(format!("\"{text}\"")), text.len()),
+            Some(Cow::Borrowed(text)) => (Cow::Borrowed(self.0), text.len()),
+            None if self.is_number() => (Cow::Borrowed(self.0), self.0.len()),
+            None => return None,
+        };
+        (bytes <= bytes_max).then_some(key)
+    }
+
     /// Whether the value is a string or a number.
     #[must_use]
     pub fn is_scalar_id(self) -> bool {
@@ -398,6 +412,19 @@ mod tests {
         assert_eq!(strings("[]").unwrap(), Vec::<String>::new());
         assert_eq!(strings(r#"["a", 1]"#), None);
         assert_eq!(strings(r#""a""#), None);
+    }
+
+    #[test]
+    fn a_key_is_one_however_it_is_spelled() {
+        let key = |text: &'static str| Raw(text).as_key(3);
+        assert_eq!(key(r#""é""#).as_deref(), Some("\"é\""));
+        assert_eq!(key(r#""\u00e9""#), key(r#""é""#));
+        assert_eq!(key("7").as_deref(), Some("7"));
+        assert_eq!(key(r#""7""#).as_deref(), Some(r#""7""#));
+        assert_eq!(key(r#""\u0061bc""#).as_deref(), Some(r#""abc""#));
+        for none in ["null", "true", "[1]", "{}", r#""\ud800""#, "1.25", r#""abcd""#, r#""éé""#] {
+            assert_eq!(key(none), None, "{none}");
+        }
     }
 
     proptest! {

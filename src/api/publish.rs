@@ -51,12 +51,10 @@ fn parse<'a>(state: &State, text: &'a str) -> Result<Order<'a>, String> {
     };
     let order = order.map_err(|why| format!("`topic`: {why}"))?;
     let Some(id) = id else { return Ok(order) };
-    if !id.is_scalar_id() || id.text().len() > KEY_BYTES_MAX {
-        return Err(format!(
-            "`id` is a string or number of at most {KEY_BYTES_MAX} bytes"
-        ));
-    }
-    Ok(order.once(Cow::Borrowed(id.text())))
+    let key = id
+        .as_key(KEY_BYTES_MAX)
+        .ok_or_else(|| format!("`id` is a string or number of at most {KEY_BYTES_MAX} bytes"))?;
+    Ok(order.once(key))
 }
 
 fn string<'a>(name: &str, value: Option<Raw<'a>>) -> Result<Option<Cow<'a, str>>, String> {

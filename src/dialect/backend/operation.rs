@@ -45,7 +45,7 @@ pub enum Operation<'a> {
         /// Its data, JSON.
         data: &'a str,
         /// Publications to a topic with the same key are published once.
-        key: Option<&'a str>,
+        key: Option<Cow<'a, str>>,
     },
     /// Send to a connection or a user.
     Send {
@@ -370,15 +370,15 @@ impl<'a> Given<'a> {
         data.ok_or_else(|| Failure::invalid("`data` is missing: any JSON value"))
     }
 
-    fn key(&self) -> Result<Option<&'a str>, Failure> {
+    fn key(&self) -> Result<Option<Cow<'a, str>>, Failure> {
         let Some(key) = self.get("key") else {
             return Ok(None);
         };
-        if !key.is_scalar_id() || key.text().len() > KEY_BYTES_MAX {
+        let key = key.as_key(KEY_BYTES_MAX).ok_or_else(|| {
             let why = format!("`key` is a string or number of at most {KEY_BYTES_MAX} bytes");
-            return Err(Failure::invalid(why));
-        }
-        Ok(Some(key.text()))
+            Failure::invalid(why)
+        });
+        key.map(Some)
     }
 
     fn priority(&self) -> Result<Priority, Failure> {

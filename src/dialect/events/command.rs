@@ -39,8 +39,8 @@ pub enum Action<'a> {
         event: Cow<'a, str>,
         /// A JSON value, unparsed.
         data: &'a str,
-        /// Makes it idempotent: a JSON string or number, unparsed; at most [`KEY_BYTES_MAX`] bytes.
-        key: Option<&'a str>,
+        /// Makes it idempotent; see [`Raw::as_key`].
+        key: Option<Cow<'a, str>>,
     },
     /// Take this token instead of the connection's.
     Authenticate(Cow<'a, str>),
@@ -212,12 +212,12 @@ fn publish<'a>(fields: &CommandFields<'a>, id: Option<Raw<'a>>) -> Result<Action
     let event =
         event.ok_or_else(|| Refusal::invalid(id, "`event` is missing: the name to publish to"))?;
     let data = fields.data.map_or("null", Raw::text);
-    let key = fields.key.filter(|key| !key.is_null());
-    if key.is_some_and(|key| !key.is_scalar_id() || key.text().len() > KEY_BYTES_MAX) {
+    let given = fields.key.filter(|key| !key.is_null());
+    let key = given.and_then(|key| key.as_key(KEY_BYTES_MAX));
+    if key.is_none() && given.is_some() {
         let message = format!("`key` is a string or number of at most {KEY_BYTES_MAX} bytes");
         return Err(Refusal::invalid(id, message));
     }
-    let key = key.map(Raw::text);
     Ok(Action::Publish { event, data, key })
 }
 

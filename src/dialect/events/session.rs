@@ -194,7 +194,7 @@ impl EventsSession {
                     id: command.id,
                     event: &event,
                     data,
-                    key,
+                    key: key.as_deref(),
                 };
                 let flow = publish::publish(shard, peer, self.identity(), &post);
                 if flow == Flow::Wait {

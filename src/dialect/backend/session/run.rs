@@ -46,7 +46,7 @@ impl LinkSession {
             } => {
                 let order = Order::to_topic(shard, topic, name, data);
                 let order = order.map(|order| match key {
-                    Some(key) => order.once(Cow::Borrowed(key)),
+                    Some(key) => order.once(key),
                     None => order,
                 });
                 return self.publish(asked, order);
