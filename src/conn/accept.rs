@@ -151,7 +151,7 @@ async fn serve(
         stream = Box::pin(secure(shard, (stream, begun), source, until)).await?;
     }
     if begun.is_empty() {
-        begun = match preamble::read_first(&mut stream, deadline).await {
+        begun = match preamble::read_some(&mut stream, deadline).await {
             Ok(begun) => begun,
             Err(error) => {
                 end_early((shard, source), stream, error).await;
@@ -181,7 +181,7 @@ async fn serve(
         api,
         stream,
         (source, purpose),
-        (&begun, decided),
+        (begun, decided),
         progress,
     ))
     .await
@@ -289,13 +289,15 @@ async fn serve_requests(
     api: Api,
     stream: Stream,
     (source, purpose): (Source, Purpose),
-    (begun, decided): (&[u8], Option<Decided>),
+    (begun, decided): (Bytes, Option<Decided>),
     progress: &Rc<Progress>,
 ) -> Option<TakenSocket> {
     let config = shard.config.clone();
     let head_timeout = config.server.handshake_timeout;
     let limits = guard_limits(&config);
-    let io = Guarded::new(stream, begun, limits, progress.clone(), head_timeout);
+    let io = Guarded::new(stream, &begun, limits, progress.clone(), head_timeout);
+    // The guard has what it needs of it: a head that crawls in is held once.
+    drop(begun);
     let claimed: Rc<RefCell<Option<Announced>>> = Rc::default();
     let decided = Cell::new(decided);
     let service = service_fn(|request: Request<Incoming>| {

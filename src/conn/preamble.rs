@@ -8,12 +8,12 @@ use std::pin::Pin;
 use std::task::{Poll, ready};
 use std::time::Instant;
 
-use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::timeout_at;
 
 use super::guarded::READ_BYTES;
 use crate::config::Server;
-use crate::http::{PROXY_BYTES_MAX, ProxyError, Source, parse_proxy, speaks_proxy};
+use crate::http::{ProxyError, Source, parse_proxy, speaks_proxy};
 use crate::net::Stream;
 
 /// Why a connection ends before its first request.
@@ -51,19 +51,14 @@ pub(super) async fn read_proxy(
             Ok(None) => {}
             Err(error) => return Err(PreambleError::Refused(error)),
         }
-        // An incomplete header is shorter than this.
-        bytes.reserve_exact(PROXY_BYTES_MAX - bytes.len());
-        match timeout_at(deadline.into(), stream.read_buf(&mut bytes)).await {
-            Err(_) => return Err(PreambleError::TimedOut),
-            Ok(Ok(1..)) => {}
-            Ok(Ok(0) | Err(_)) => return Err(PreambleError::Closed),
-        }
+        // As much as there is: most proxies send the header and the request together.
+        bytes.append(&mut read_some(stream, deadline).await?);
     }
 }
 
-/// Waits for the first bytes of a request. hyper allocates buffers when it starts, so it is not started for a silent
-/// peer.
-pub(super) async fn read_first(
+/// Waits for the first bytes of a request, or of a PROXY header. hyper allocates buffers when it starts, so it is not
+/// started for a silent peer.
+pub(super) async fn read_some(
     stream: &mut Stream,
     deadline: Instant,
 ) -> Result<Vec<u8>, PreambleError> {

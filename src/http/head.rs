@@ -5,14 +5,28 @@ use axum::http::{HeaderName, HeaderValue, Method, Request, Uri};
 
 use super::guard::{GuardLimits, bodiless_head, trim_blanks};
 
-/// Reads the request whose whole head, without a body, is at the front of `received`, and returns it with the bytes after
-/// it. `None` if there is none, or it is refused or no GET of HTTP/1.1: hyper reads it, or the [`Guard`](super::Guard) says what is wrong.
+/// Reads the request for an upgrade whose whole head, without a body, is at the front of `received`, and returns it with
+/// the bytes after it. `None` if there is none, or it is refused or no GET of HTTP/1.1: hyper reads it, or the
+/// [`Guard`](super::Guard) says what is wrong.
 ///
-/// Cost: a pass over the head to check it and one to split it; values are not copied.
+/// Cost: a pass over the head to check it and one to split it; values are not copied. Without an `Upgrade`, a search for it.
 #[must_use]
 pub fn read_head(received: &Bytes, limits: GuardLimits) -> Option<(Request<()>, Bytes)> {
+    if !has_upgrade(received) {
+        return None;
+    }
     let head_bytes = bodiless_head(received, limits)?;
     Some((split(received, head_bytes)?, received.slice(head_bytes..)))
+}
+
+/// Whether a line begins with the name of the field `Upgrade`.
+fn has_upgrade(received: &[u8]) -> bool {
+    const NAME: &[u8] = b"upgrade:";
+    let mut ends = memchr::memchr_iter(b'\n', received);
+    ends.any(|end| {
+        let name = received[end + 1..].get(..NAME.len());
+        name.is_some_and(|name| name.eq_ignore_ascii_case(NAME))
+    })
 }
 
 /// Splits a head that the guard has passed: what it passed has one reading.
@@ -84,20 +98,22 @@ mod tests {
     fn all_else_is_left_to_hyper_and_the_guard() {
         for text in [
             "",
-            "GET / HTTP/1.1\r\nHost: x\r\n",
-            "GET / HTTP/1.1\r\nHost: x\r\n\r",
+            "GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: x\r\nX: Upgrade:\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: a\r\n",
+            "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: a\r\n\r",
             // A body, also one that is there.
-            "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\na",
-            "GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-            "POST / HTTP/1.1\r\nHost: x\r\n\r\n",
-            "GET / HTTP/1.0\r\nHost: x\r\n\r\n",
-            "\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: a\r\nContent-Length: 1\r\n\r\na",
+            "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: x\r\nUpgrade: a\r\n\r\n",
+            "GET / HTTP/1.0\r\nHost: x\r\nUpgrade: a\r\n\r\n",
+            "\r\nGET / HTTP/1.1\r\nHost: x\r\nUpgrade: a\r\n\r\n",
             // Refused.
-            "GET / HTTP/1.1\r\n\r\n",
-            "GET / HTTP/1.1\r\nHost: x\r\nX: a\r\n b\r\n\r\n",
-            "GET / HTTP/1.1\r\nHost: x\r\nX : a\r\n\r\n",
-            "GET  / HTTP/1.1\r\nHost: x\r\n\r\n",
-            "GET / HTTP/1.1\r\nHost: x\r\na: b\r\na: b\r\na: b\r\na: b\r\na: b\r\n\r\n",
+            "GET / HTTP/1.1\r\nUpgrade: a\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: a\r\nX: a\r\n b\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: a\r\nX : a\r\n\r\n",
+            "GET  / HTTP/1.1\r\nHost: x\r\nUpgrade: a\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: a\r\na: b\r\na: b\r\na: b\r\na: b\r\n\r\n",
         ] {
             assert!(read(text).is_none(), "{text:?}");
         }
