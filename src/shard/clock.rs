@@ -6,6 +6,10 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::engine::Now;
 use crate::timestamp::{TIMESTAMP_LEN, timestamp_of};
 
+/// How long two clocks may take to read to be of the same moment, and how often it is tried.
+const READ_TOGETHER: Duration = Duration::from_micros(100);
+const READS_MAX: usize = 3;
+
 /// The time at the last [`Clock::refresh`].
 #[derive(Debug)]
 pub struct Clock {
@@ -35,11 +39,17 @@ impl Clock {
 
     /// Sets the wall clock by the system's, which may have been stepped, and refreshes. Called at each tick.
     pub fn set(&self) {
-        let wall = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or(Duration::ZERO);
-        self.wall_start
-            .set(wall.saturating_sub(self.start.elapsed()));
+        for _ in 0..READS_MAX {
+            let before = self.start.elapsed();
+            let wall = SystemTime::now()
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .unwrap_or(Duration::ZERO);
+            self.wall_start.set(wall.saturating_sub(before));
+            // A thread that has to wait between the two would take the time that it has waited for a step.
+            if self.start.elapsed().saturating_sub(before) < READ_TOGETHER {
+                break;
+            }
+        }
         self.refresh();
     }
 
