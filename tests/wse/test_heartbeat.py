@@ -72,6 +72,7 @@ async def test_a_client_that_was_away_for_long_stays_when_it_has_come_back(gatew
         ann.client._connection._last_pong = time.monotonic() - 60
         ann.tap.cut()
         await until(lambda: ann.tap.connections >= 2 and ann.client.is_fully_ready)
+        connections = ann.tap.connections
         await asyncio.sleep(4.5)
         await ann.settled()
-        assert ann.tap.connections == 2
+        assert ann.tap.connections == connections
