@@ -3,7 +3,7 @@ import { type ReactNode, StrictMode, useEffect, useRef, useState } from "react";
 import { type Root, createRoot } from "react-dom/client";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
 import { commands, userEvent } from "vitest/browser";
-import { WSEClient, useMessageQueueStore, useWSE, useWSEStore } from "../../src/wse/index.js";
+import { WSEClient, openIndexedDb, useMessageQueueStore, useWSE, useWSEStore } from "../../src/wse/index.js";
 import { ChatRoom, Dashboard } from "./app.js";
 
 const SECRET = "a secret of thirty-two characters";
@@ -269,6 +269,19 @@ test("a network that is back is used at once", async () => {
   await expect.poll(() => client.connection.isReady()).toBe(true);
   client.stop();
   await commands.stopGateway(own);
+});
+
+test("IndexedDB gives each message once, with those that have expired, and none that was removed", async () => {
+  const storage = await openIndexedDb(`queue${Math.random()}`);
+  const message = (id: string, expires = Infinity, payload: unknown = { id }) => ({ id, type: "x", payload, priority: 5, timestamp: 1, expires });
+  await storage.put("ann", [message("a"), message("b", 10), message("c"), message("d", Infinity, () => {})]);
+  await storage.put("bob", [message("e"), message("f", 10)]);
+  await storage.remove(new Set(["a", "x"]));
+  const taken = await storage.takeAll("ann", 10);
+  expect(taken.map(({ id, payload }) => [id, payload])).toEqual([["b", { id: "b" }], ["c", { id: "c" }], ["d", null]]);
+  expect(await storage.takeAll("ann", 10)).toEqual([]);
+  expect((await storage.takeAll("bob", 0)).map(({ id }) => id)).toEqual(["e"]);
+  storage.close();
 });
 
 test("what is sent without a connection outlives the page in IndexedDB, and goes once", async () => {
