@@ -211,7 +211,7 @@ export class WSEClient implements HandlerRegistry {
     const message: QueuedMessage = { id: uuid(), type, payload, priority, timestamp, expires: timestamp + ttl, encrypted };
     if (correlation_id !== undefined) message.correlation_id = correlation_id;
     const ready = this.connection.isReady();
-    if (encrypted && !this.config.security?.encryptionEnabled) return this.#dropped(message, "encryption");
+    if (encrypted && !(ready ? this.connection.isEncrypted() : this.connection.encrypts)) return this.#dropped(message, "encryption");
     if (ready && !this.#claiming && this.queue.size === 0 && this.limiter.canSend() && this.#write(message)) return true;
     const mayWait = options.offline ?? (this.#offline.enabled || !this.#everReady);
     if (!ready && !mayWait) return this.#dropped(message, "offline");

@@ -74,6 +74,8 @@ export class ConnectionManager {
   readonly pool: ConnectionPool;
   readonly breaker: CircuitBreaker;
   readonly #strategy: ReconnectionStrategy;
+  /** Whether encryption is asked for. */
+  readonly encrypts: boolean;
   /** Whether messages are encrypted or signed, or may be. */
   readonly #secures: boolean;
   readonly #heartbeat: number;
@@ -114,7 +116,9 @@ export class ConnectionManager {
     private readonly events: ConnectionEvents,
   ) {
     this.#strategy = { ...RECONNECTION, ...config.reconnection };
-    this.#secures = config.security?.encryptionEnabled === true || config.security?.signingKey !== undefined;
+    const { encryptionEnabled, encryptionRequired, messageSignature, signingKey } = config.security ?? {};
+    this.encrypts = Boolean(encryptionEnabled || encryptionRequired);
+    this.#secures = Boolean(this.encrypts || messageSignature || signingKey);
     this.#heartbeat = config.heartbeatInterval ?? constants.HEARTBEAT_INTERVAL;
     this.#idle = config.idleTimeout ?? constants.IDLE_TIMEOUT;
     this.#timeout = config.connectionTimeout ?? constants.CONNECTION_TIMEOUT;
@@ -187,14 +191,15 @@ export class ConnectionManager {
   /** Sends a message; false where it cannot be now. `clear`: never encrypted, as pings, which servers read in clear alone. */
   send(message: WSMessage, clear = false): boolean {
     const socket = this.#socket;
-    if (!socket || !this.isConnected() || socket.bufferedAmount > constants.SOCKET_BUFFER_MAX) return false;
+    // Before it is settled whether messages are encrypted, none goes.
+    if (!socket || !(clear ? this.isConnected() : this.isReady()) || socket.bufferedAmount > constants.SOCKET_BUFFER_MAX) return false;
     const json = JSON.stringify(message);
     const channel = this.#channel;
     if (!channel) this.#write(socket, json);
     else {
       // One behind the other, since they must not overtake.
       this.#outbound = this.#outbound
-        .then(async () => this.#write(socket, await channel.seal(json, clear)))
+        .then(async () => this.#write(socket, await channel.seal(json, clear, message.enc)))
         .catch((error: unknown) => this.#fail("ENCRYPTION_FAILED", error));
     }
     return true;
@@ -256,12 +261,12 @@ export class ConnectionManager {
 
   #address(endpoint: string, place: TokenPlace): string {
     const url = new URL(endpoint);
-    const { compression = true, security, format } = this.config;
+    const { compression = true, format } = this.config;
     const query = {
       client_version: constants.WS_CLIENT_VERSION,
       protocol_version: constants.WS_PROTOCOL_VERSION,
       compression,
-      encryption: security?.encryptionEnabled ?? false,
+      encryption: this.encrypts,
       ...(format === "msgpack" && { format }),
       ...(place === "query" && this.#token && { access_token: this.#token }),
     };
@@ -285,7 +290,8 @@ export class ConnectionManager {
     const socket = this.#socket;
     try {
       const channel = await createSecureChannel(this.config.security ?? {}, {
-        onSettled: (encrypted, reason) => this.#channel === channel && this.#settled(encrypted, reason),
+        onSettled: (encrypted) => this.#channel === channel && this.#settled(encrypted),
+        onGiveUp: (code, message) => this.#channel === channel && this.#giveUp(code, message),
         onError: (code, error) => this.#fail(code, error),
       });
       if (socket === this.#socket) this.#channel = channel;
@@ -304,7 +310,6 @@ export class ConnectionManager {
     this.#details = { features: isObject(said["features"]) ? said["features"] : {} };
     if (typeof connection_id === "string") this.#details.connection_id = connection_id;
     if (typeof said["user_id"] === "string") this.#details.user_id = said["user_id"];
-    const { encryptionEnabled: wanted = false, messageSignature = false } = this.config.security ?? {};
     await this.#securing;
     const publicKey = await this.#channel?.begin();
     if (socket !== this.#socket) return;
@@ -312,7 +317,7 @@ export class ConnectionManager {
       ...Object.fromEntries(FEATURES.map((name) => [name, true])),
       compression: this.config.compression ?? true,
       encryption: publicKey !== undefined,
-      message_signing: messageSignature,
+      message_signing: this.config.security?.messageSignature ?? false,
     };
     const p = {
       client_version: constants.WS_CLIENT_VERSION,
@@ -323,18 +328,14 @@ export class ConnectionManager {
     };
     this.#say("client_hello", p, true, { id: uuid(), ts: new Date().toISOString(), v: constants.WS_PROTOCOL_VERSION, pri: 10 });
     this.#sendPing();
-    if (!wanted) return this.#becomeReady();
+    if (!this.encrypts) return this.#becomeReady();
     if (publicKey === undefined) return this.#channel?.giveUp();
     this.#stepTimer = setTimeout(() => this.#channel?.giveUp(), this.#timeout);
   }
 
   /** It is known whether messages are encrypted. */
-  #settled(encrypted: boolean, reason?: string): void {
+  #settled(encrypted: boolean): void {
     this.events.onEncryption(encrypted);
-    if (reason !== undefined) {
-      if (this.config.security?.encryptionRequired) return this.#giveUp("ENCRYPTION_UNAVAILABLE", reason);
-      this.events.onError({ code: "ENCRYPTION_UNAVAILABLE", message: `${reason}: messages go in clear text` });
-    }
     this.#becomeReady();
   }
 

@@ -387,6 +387,78 @@ test("without a key it goes on with an error, or not at all", async () => {
   expect(second.raw.join()).not.toContain("subscription_update");
 });
 
+test("encryption that is required is asked for, whatever else is said of it", async () => {
+  const one = client({ security: { encryptionRequired: true } }).start("t");
+  const link = await server.link();
+  expect(link.path).toContain("encryption=true");
+  link.ready();
+  expect((await link.next("client_hello")).p).toMatchObject({ features: { encryption: true }, encryption_public_key: expect.any(String) });
+  expect(one.client.connection.send({ t: "secret", p: {} })).toBe(false);
+  link.say({ c: "WSE", t: "server_hello", p: { features: { encryption: false } } });
+  await reaches(one, "error");
+  expect(one.client.store.getState().lastError).toBe("the server does not encrypt");
+  expect(link.raw.join()).not.toMatch(/subscription_update|secret/);
+});
+
+test("where encryption that is required ends, the connection does", async () => {
+  const one = client({ security: { encryptionEnabled: true, encryptionRequired: true } }).start("t");
+  const link = await server.link();
+  link.ready();
+  await link.next("client_hello");
+  link.agree();
+  await reaches(one, "connected");
+  expect(one.client.connection.isEncrypted()).toBe(true);
+  link.say({ c: "WSE", t: "encryption_response", p: { enabled: false } });
+  await reaches(one, "error");
+  expect(one.client.store.getState().lastError).toBe("the server has ended encryption");
+  one.client.send("secret");
+  await expect.poll(() => link.closed).toBe(1000);
+  expect(link.raw.join()).not.toMatch(/subscription_update|secret/);
+});
+
+test("where encryption that is not required ends, it is told, and what must be encrypted is refused", async () => {
+  const one = client({ security: { encryptionEnabled: true } }).start();
+  const link = await server.link();
+  link.ready();
+  await link.next("client_hello");
+  link.agree();
+  await reaches(one, "connected");
+  expect(one.client.send("sealed", {}, { encrypted: true })).toBe(true);
+  link.say({ c: "WSE", t: "encryption_response", p: { enabled: false } });
+  await expect.poll(() => one.client.store.getState().lastError).toContain("ended encryption: messages go in clear text");
+  expect(one.client.send("secret", {}, { encrypted: true })).toBe(false);
+  expect(one.told("wseMessageDropped")).toMatchObject([{ type: "secret", reason: "encryption" }]);
+  one.client.send("plain");
+  await link.next("plain");
+  expect(link.raw.join()).not.toMatch(/"(sealed|secret)"/);
+});
+
+test("a greeting that comes again does not end encryption", async () => {
+  const one = client({ security: { encryptionEnabled: true } }).start();
+  const link = await server.link();
+  const greet = async () => {
+    link.say({ c: "WSE", t: "server_ready", p: {} });
+    return (await link.next("client_hello")).p.encryption_public_key as string;
+  };
+  const point = await greet();
+  link.agree();
+  await reaches(one, "connected");
+  expect(await greet()).toBe(point);
+  expect(one.client.send("secret", {}, { encrypted: true })).toBe(true);
+  await expect.poll(() => link.raw.some((frame) => frame instanceof Buffer && frame.toString("latin1").startsWith("E:"))).toBe(true);
+  expect(link.raw.join()).not.toContain("secret");
+});
+
+test("signing without a key is an error, and not silence", async () => {
+  const one = client({ security: { messageSignature: true } }).start("t");
+  const link = await server.link();
+  link.ready();
+  await reaches(one, "error");
+  expect(one.client.store.getState().lastError).toContain("signingKey");
+  await expect.poll(() => link.closed).toBe(1000);
+  expect(link.raw).toEqual([]);
+});
+
 test("requests of the server are answered", async () => {
   client().start("t");
   const link = await server.link();
