@@ -108,7 +108,8 @@ export class ConnectionManager {
   #inboundBytes = 0;
   #pumping = false;
   #outbound: Promise<void> = Promise.resolve();
-  #refreshing = false;
+  /** The request for another token that is under way; another login or a logout makes its result void. */
+  #refreshing: object | undefined;
   readonly #wake = () => this.#onWake();
 
   constructor(
@@ -170,6 +171,7 @@ export class ConnectionManager {
 
   /** Closes for good, until {@link connect}. */
   disconnect(): void {
+    this.#refreshing = undefined;
     this.#listen(false);
     this.#drop();
     this.#setState(ConnectionState.DISCONNECTED);
@@ -179,6 +181,7 @@ export class ConnectionManager {
   setToken(token: string | undefined): void {
     if (token === this.#token) return;
     this.#token = token;
+    this.#refreshing = undefined;
     if (this.#state !== ConnectionState.PENDING && this.#state !== ConnectionState.DISCONNECTED) this.reconnect();
   }
 
@@ -516,18 +519,18 @@ export class ConnectionManager {
     if (!refresh) return this.#setState(ConnectionState.ERROR);
     this.#setState(ConnectionState.RECONNECTING);
     if (this.#refreshing) return;
-    this.#refreshing = true;
+    const mine = (this.#refreshing = {});
     void (async () => refresh())()
-      .then(
-        (token) => {
-          if (token === null) this.#setState(ConnectionState.ERROR);
-          if (typeof token === "string" && token !== "") this.#token = token;
-        },
-        (error: unknown) => logger.warn("a new token could not be had:", error),
-      )
-      .then(() => {
-        this.#refreshing = false;
-        if (this.#state === ConnectionState.RECONNECTING && !this.#socket) this.#retry(0);
+      .catch((error: unknown) => logger.warn("a new token could not be had:", error))
+      .then((token) => {
+        if (mine !== this.#refreshing) return;
+        this.#refreshing = undefined;
+        if (typeof token === "string" && token !== "") this.#token = token;
+        // After a `reconnect()` there is an attempt already.
+        if (this.#state !== ConnectionState.RECONNECTING || this.#socket) return;
+        clearTimeout(this.#retryTimer);
+        if (token === null) this.#setState(ConnectionState.ERROR);
+        else this.#retry(0);
       });
   }
 

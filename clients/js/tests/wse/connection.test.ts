@@ -194,6 +194,64 @@ test("where there is no other token it gives up, until it gets one", async () =>
   await reaches(one, "connected");
 });
 
+/** All that was promised is done. */
+const handled = () => new Promise((done) => setImmediate(done));
+
+/** A `refreshAuthToken` whose results are given one by one. */
+function answers() {
+  const waiting: ((token: string | null) => void)[] = [];
+  const refreshAuthToken = () => new Promise<string | null>((done) => waiting.push(done));
+  return { waiting, refreshAuthToken };
+}
+
+test.each(["late.late.late", null])("a late refresh that gives %s changes nothing for the next login", async (late) => {
+  const { waiting, refreshAuthToken } = answers();
+  const one = client({ refreshAuthToken, tokenIn: "query" }, "ann.ann.ann").start("t");
+  (await server.link()).socket.close(4401, "Token expired");
+  await expect.poll(() => waiting.length).toBe(1);
+  one.client.setToken("bob.bob.bob");
+  await (await server.link()).open();
+  await reaches(one, "connected");
+  waiting[0]!(late);
+  await handled();
+  expect(one.states).not.toContain("error");
+  server.links.at(-1)!.cut();
+  const again = await server.link();
+  expect(again.path).toContain("access_token=bob.bob.bob");
+  await again.open();
+  // Its own token is refused: it is asked for another one.
+  again.socket.close(4401, "Token expired");
+  await expect.poll(() => waiting.length).toBe(2);
+  waiting[1]!("bob.bob.new");
+  expect((await server.link()).path).toContain("access_token=bob.bob.new");
+});
+
+test.each(["late.late.late", null])("a late refresh that gives %s changes nothing after a logout", async (late) => {
+  const { waiting, refreshAuthToken } = answers();
+  const one = client({ refreshAuthToken, tokenIn: "query" }, "ann.ann.ann").start();
+  (await server.link()).socket.close(4401, "Token expired");
+  await expect.poll(() => waiting.length).toBe(1);
+  one.client.disconnect();
+  waiting[0]!(late);
+  await handled();
+  expect(state(one)).toBe("disconnected");
+  one.client.reconnect();
+  expect((await server.link()).path).toContain("access_token=ann.ann.ann");
+});
+
+test("a refresh that says no does not end a connection that is up again", async () => {
+  const { waiting, refreshAuthToken } = answers();
+  const one = client({ refreshAuthToken }, "ann.ann.ann").start();
+  (await server.link()).socket.close(4401, "Token expired");
+  await expect.poll(() => waiting.length).toBe(1);
+  one.client.reconnect();
+  (await server.link()).ready();
+  await reaches(one, "connected");
+  waiting[0]!(null);
+  await handled();
+  expect(one.states).not.toContain("error");
+});
+
 test("another token connects anew, and nothing of another user's waits for it", async () => {
   const jwt = (sub: string) => `e30.${Buffer.from(JSON.stringify({ sub })).toString("base64url")}.x`;
   const one = client({}, jwt("ann")).start("t");
