@@ -165,8 +165,13 @@ export class WSEClient implements HandlerRegistry {
     this.connection.changeEndpoint(endpoint);
   }
 
-  /** Uses another token. Of another user, by `sub`, nothing is kept: no positions, and nothing that waits is sent as this one. */
+  /**
+   * Uses another token; the one that it was given last changes nothing, also where `refreshAuthToken` has given a newer one.
+   * Of another user, by `sub`, nothing is kept: no positions, and nothing that waits is sent as this one.
+   */
   setToken(token: string | undefined): void {
+    if (token === this.#given && this.#owner !== undefined) return;
+    this.#given = token;
     const owner = subjectOf(token);
     if (owner !== this.#owner) {
       if (this.#owner !== undefined) this.sequencer.reset();
@@ -175,6 +180,7 @@ export class WSEClient implements HandlerRegistry {
     }
     this.connection.setToken(token);
   }
+  #given: string | undefined;
   #owner: string | undefined;
 
   // Subscriptions

@@ -117,6 +117,51 @@ test("it waits for a login, and a logout closes", async () => {
   expect(text("status")).toBe("pending");
 });
 
+test("components that come later leave the connection as it is", async () => {
+  const fresh = await token("ann");
+  // Refused as one that has expired is.
+  const expired = `${fresh.slice(0, -4)}AAAA`;
+  const refreshAuthToken = vi.fn(async () => fresh);
+  const mounted = vi.fn();
+  function Child({ mine }: { mine?: string }) {
+    const config = { endpoints: [`${endpoint}?later`], topics: ["later.child"] };
+    const { isConnected } = useWSE(mine === undefined ? config : { ...config, token: mine });
+    useEffect(mounted, []);
+    return <p aria-label="child">{String(isConnected)}</p>;
+  }
+  function Parent({ children }: { children?: ReactNode }) {
+    const { isConnected, activeTopics } = useWSE(expired, ["later.parent"], { endpoints: [`${endpoint}?later`], refreshAuthToken });
+    return <div><p aria-label="up">{`${isConnected} ${activeTopics.join()}`}</p>{children}</div>;
+  }
+  show(<Parent />);
+  await expect.poll(() => text("up")).toBe("true later.parent");
+  expect(sockets).toHaveLength(2);
+  show(<Parent><Child /></Parent>);
+  await expect.poll(() => text("up")).toBe("true later.parent,later.child");
+  mounted.mockClear();
+  show(<Parent><Child key="again" mine={expired} /></Parent>);
+  await expect.poll(() => mounted.mock.calls.length).toBeGreaterThan(0);
+  await expect.poll(() => text("child")).toBe("true");
+  expect(sockets).toHaveLength(2);
+  expect(sockets[1]!.readyState).toBe(1);
+  expect(refreshAuthToken).toHaveBeenCalledTimes(1);
+});
+
+test("of components that are mounted at once the one with the token counts", async () => {
+  const mine = await token("ann");
+  function Child() {
+    return <p aria-label="up">{String(useWSE({ endpoints: [`${endpoint}?at-once`] }).isConnected)}</p>;
+  }
+  function Parent() {
+    useWSE(mine, ["at-once"], { endpoints: [`${endpoint}?at-once`] });
+    return <Child />;
+  }
+  show(<Parent />);
+  await expect.poll(() => text("up")).toBe("true");
+  expect(sockets).toHaveLength(1);
+  expect(sockets[0]!.protocol).toBe("bearer");
+});
+
 test("a component is rendered for what it reads alone", async () => {
   const mine = await token("ann");
   const renders = { status: 0, last: 0 };

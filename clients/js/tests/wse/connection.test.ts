@@ -194,6 +194,18 @@ test("where there is no other token it gives up, until it gets one", async () =>
   await reaches(one, "connected");
 });
 
+test("the token that was refreshed stays, whoever says the older one again", async () => {
+  const one = client({ refreshAuthToken: async () => "new.new.new", tokenIn: "query" }, "old.old.old").start();
+  (await server.link()).socket.close(4401, "Token expired");
+  const link = await server.link();
+  link.ready();
+  await reaches(one, "connected");
+  one.client.setToken("old.old.old");
+  expect(state(one)).toBe("connected");
+  one.client.setToken("other.other.other");
+  expect((await server.link()).path).toContain("access_token=other.other.other");
+});
+
 /** All that was promised is done. */
 const handled = () => new Promise((done) => setImmediate(done));
 
