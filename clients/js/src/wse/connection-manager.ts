@@ -247,8 +247,9 @@ export class ConnectionManager {
       const protocols = place === "protocol" && this.#token ? ["bearer", this.#token] : undefined;
       socket = new Socket(this.#address(url, place), protocols);
     } catch (error) {
-      // An address that is none does not become one.
-      return this.#giveUp("BAD_ENDPOINT", `${url}: ${String(error)}`);
+      // An address that is none does not become one. What the browser says may have the token in it: then the error's name has to do.
+      const why = this.#token ? `${(error as Error | null)?.name}: no address, or a token that cannot be sent so (see \`tokenIn\`)` : String(error);
+      return this.#giveUp("BAD_ENDPOINT", `${url}: ${why}`);
     }
     socket.binaryType = "arraybuffer";
     this.#socket = socket;

@@ -308,6 +308,23 @@ test("addresses that are none are said to be", async () => {
   await reaches(client({}, undefined, []).start(), "error");
 });
 
+test("what cannot be connected to is told without the token", async () => {
+  const token = "b3BhcXVl/w==";
+  class Strict {
+    constructor(url: string, protocols: string[] = []) {
+      throw new SyntaxError(`'${protocols[1] ?? url}' is invalid`);
+    }
+  }
+  for (const tokenIn of ["protocol", "query"] as const) {
+    const one = client({ tokenIn, WebSocket: Strict as never }, token).start();
+    await reaches(one, "error");
+    const { lastError, errorHistory } = one.client.store.getState();
+    expect(lastError).toMatch(/SyntaxError.*tokenIn/);
+    const all = JSON.stringify([errorHistory, one.events, await one.client.diagnostics()]);
+    for (const form of [token, encodeURIComponent(token)]) expect(all).not.toContain(form);
+  }
+});
+
 test("a server that greets nobody is used after a while", async () => {
   const one = client({ connectionTimeout: 1_000 }).start("t");
   const link = await server.link();
