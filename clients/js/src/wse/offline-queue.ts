@@ -39,8 +39,8 @@ export class OfflineQueue {
   #waiting: Waiting[] = [];
   #bytes = 0;
   #keeper: Promise<Keeper | undefined> | undefined;
-  /** Whose messages these are; those of others are not sent. */
-  #owner = "";
+  /** Whose messages these are; those of others are not sent. `undefined`: not known yet. */
+  #owner: string | undefined = "";
   readonly #config: OfflineQueueConfig;
   readonly #now: () => number;
 
@@ -62,11 +62,14 @@ export class OfflineQueue {
     await this.#keep();
   }
 
-  /** Says whose messages these are from now on. Those that wait for another one are forgotten here, and stay stored. */
-  setOwner(owner: string): void {
-    if (owner === this.#owner) return;
+  /**
+   * Says whose messages these are from now on. Those that wait for another one are forgotten here, and stay stored. Where it is
+   * `undefined` it is not known yet, and nothing is stored; whether those that wait then are the next owner's, `adopts` says.
+   */
+  setOwner(owner: string | undefined, adopts = false): void {
+    const stay = this.#owner === undefined ? adopts : this.#owner === owner;
     this.#owner = owner;
-    while (this.size > 0) this.#drop(0, "owner");
+    if (!stay) while (this.size > 0) this.#drop(0, "owner");
   }
 
   /** Takes a message; false where it is full of what is as urgent. `limit` is a smaller size for this one. */
@@ -97,7 +100,7 @@ export class OfflineQueue {
   async claim(): Promise<void> {
     const keeper = await this.#keep();
     const owner = this.#owner;
-    if (!keeper) return;
+    if (!keeper || owner === undefined) return;
     await keeper.claim(owner, this.#now(), this.#waiting.filter(({ stored }) => stored), {
       isCurrent: () => owner === this.#owner,
       onTaken: (item) => this.#drop(this.#waiting.indexOf(item), "taken"),
@@ -161,7 +164,7 @@ export class OfflineQueue {
 
   #store(items: Waiting[]): void {
     const owner = this.#owner;
-    if (items.length === 0 || !this.#config.persistToStorage) return;
+    if (items.length === 0 || owner === undefined || !this.#config.persistToStorage) return;
     for (const item of items) item.stored = true;
     void this.#keep().then((keeper) => keeper?.put(owner, items));
   }

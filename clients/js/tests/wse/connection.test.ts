@@ -2,7 +2,7 @@
 import { deflateSync } from "node:zlib";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { WSEClientConfig } from "../../src/wse/index.js";
-import { FakeServer, Watched } from "./support.js";
+import { type FakeLink, FakeServer, Watched } from "./support.js";
 
 let server: FakeServer;
 let watched: Watched[] = [];
@@ -276,6 +276,72 @@ test("another token connects anew, and nothing of another user's waits for it", 
   one.client.setToken(jwt("bob"));
   const other = await (await server.link()).open();
   expect(other.p.recovery).toBeUndefined();
+});
+
+test("with a cookie the greeting says who it is, and nothing of another user's waits for it", async () => {
+  const greet = (link: FakeLink, user_id: string | undefined, connection_id = "c1") =>
+    link.say({ c: "WSE", t: "server_ready", p: { details: { connection_id, user_id, features: { recovery: true } } } });
+  const one = client({}, "cookie");
+  one.client.send("early");
+  one.start("t");
+  const first = await server.link();
+  greet(first, "ann");
+  await first.next("early");
+  one.client.sequencer.setTopicPosition("t", "e", 5);
+  first.cut();
+  const again = await server.link();
+  one.client.send("hers");
+  greet(again, "ann");
+  expect((await again.next("subscription_update")).p.recovery).toEqual({ t: { epoch: "e", offset: 5 } });
+  await again.next("hers");
+  again.cut();
+  const other = await server.link();
+  one.client.send("hers");
+  greet(other, "bob");
+  expect((await other.next("subscription_update")).p.recovery).toBeUndefined();
+  expect(one.told("wseMessageDropped")).toMatchObject([{ type: "hers", reason: "owner" }]);
+  one.client.send("his");
+  await other.next("his");
+  expect(other.raw.join()).not.toContain("hers");
+});
+
+test("what was sent before a greeting that never came is not the next one's after a logout", async () => {
+  const one = client({}, "cookie").start();
+  await server.link();
+  one.client.send("hers");
+  one.client.stop();
+  expect(one.told("wseMessageDropped")).toMatchObject([{ type: "hers", reason: "owner" }]);
+  one.client.start();
+  const link = await server.link();
+  one.client.send("his");
+  link.ready();
+  await link.next("his");
+  expect(link.raw.join()).not.toContain("hers");
+});
+
+test("another token of the same user, who is known by the greeting alone, keeps positions", async () => {
+  const one = client({ tokenIn: "query" }, "opaque1").start("t");
+  await (await server.link()).open();
+  await reaches(one, "connected");
+  one.client.sequencer.setTopicPosition("t", "e", 5);
+  one.client.setToken("opaque2");
+  expect((await (await server.link()).open()).p.recovery).toEqual({ t: { epoch: "e", offset: 5 } });
+});
+
+test("who is anonymous, with a name for each connection, keeps positions and messages", async () => {
+  const one = client({}, "cookie").start("t");
+  for (const connection_id of ["c1", "c2", "c3"]) {
+    const link = await server.link();
+    link.say({ c: "WSE", t: "server_ready", p: { details: { connection_id, user_id: `anonymous-${connection_id}`, features: { recovery: true } } } });
+    const asked = await link.next("subscription_update");
+    if (connection_id !== "c1") {
+      expect(asked.p.recovery).toEqual({ t: { epoch: "e", offset: 5 } });
+      await link.next("waits");
+    } else one.client.sequencer.setTopicPosition("t", "e", 5);
+    link.cut();
+    await reaches(one, "reconnecting");
+    one.client.send("waits");
+  }
 });
 
 test("it gives up after as many attempts as it may", async () => {

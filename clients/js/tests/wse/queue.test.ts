@@ -255,3 +255,24 @@ test("another user's messages are not sent as this one's", () => {
   queue.setOwner("bob");
   expect(queue.peek()).toBeUndefined();
 });
+
+test("until it is known whose they are, messages are neither stored nor claimed", async () => {
+  const storage = new Memory();
+  const { queue } = page(storage);
+  const [early, later] = [queued(5), queued(5)];
+  await storage.put("", [later]);
+  queue.setOwner(undefined);
+  queue.enqueue(early, { persist: true });
+  await queue.claim();
+  expect([...storage.kept.keys()]).toEqual([later.id]);
+  queue.setOwner("ann", true);
+  expect(queue.getAll()).toEqual([early]);
+  queue.persist();
+  await expect.poll(() => storage.kept.get(early.id)?.owner).toBe("ann");
+  queue.setOwner(undefined);
+  expect(queue.size).toBe(0);
+  // Of one who was never known, they are nobody else's.
+  queue.enqueue(queued(5));
+  queue.setOwner("bob");
+  expect(queue.size).toBe(0);
+});
