@@ -138,10 +138,14 @@ export class WSEClient implements HandlerRegistry {
     this.connection.connect();
   }
 
-  /** Closes. Topics and what waits to be sent stay for another {@link start}. */
+  /**
+   * Closes. Topics and what waits to be sent stay for another {@link start}; where the greeting says who it is, as the next one
+   * may be another one, only what is stored.
+   */
   stop(): void {
     this.#started = false;
     this.connection.disconnect();
+    this.queue.setOwner(subjectOf(this.#token));
     clearTimeout(this.#drainTimer);
     this.#subscriptions.recovery.stop();
     this.#quality.destroy();
@@ -165,16 +169,27 @@ export class WSEClient implements HandlerRegistry {
     this.connection.changeEndpoint(endpoint);
   }
 
-  /** Uses another token. Of another user, by `sub`, nothing is kept: no positions, and nothing that waits is sent as this one. */
+  /**
+   * Uses another token; the one that it was given last changes nothing, also where `refreshAuthToken` has given a newer one.
+   * Of another user nothing is kept: no positions, and nothing that waits is sent as this one. Who it is says the `sub` of a
+   * JWT, else the server's greeting.
+   */
   setToken(token: string | undefined): void {
-    const owner = subjectOf(token);
-    if (owner !== this.#owner) {
-      if (this.#owner !== undefined) this.sequencer.reset();
-      this.queue.setOwner(owner);
-      this.#owner = owner;
-    }
+    if (token === this.#token) return;
+    this.#token = token;
+    this.#setOwner(subjectOf(token));
     this.connection.setToken(token);
   }
+
+  #setOwner(owner: string | undefined, isGreeted = false): void {
+    this.queue.setOwner(owner, isGreeted);
+    if (owner === undefined || owner === this.#owner) return;
+    if (this.#owner !== undefined) this.sequencer.reset();
+    this.#owner = owner;
+  }
+  /** The token that it was given last. */
+  #token: string | undefined;
+  /** The last user that was known, whose positions these are. */
   #owner: string | undefined;
 
   // Subscriptions
@@ -211,7 +226,7 @@ export class WSEClient implements HandlerRegistry {
     const message: QueuedMessage = { id: uuid(), type, payload, priority, timestamp, expires: timestamp + ttl, encrypted };
     if (correlation_id !== undefined) message.correlation_id = correlation_id;
     const ready = this.connection.isReady();
-    if (encrypted && !this.config.security?.encryptionEnabled) return this.#dropped(message, "encryption");
+    if (encrypted && !(ready ? this.connection.isEncrypted() : this.connection.encrypts)) return this.#dropped(message, "encryption");
     if (ready && !this.#claiming && this.queue.size === 0 && this.limiter.canSend() && this.#write(message)) return true;
     const mayWait = options.offline ?? (this.#offline.enabled || !this.#everReady);
     if (!ready && !mayWait) return this.#dropped(message, "offline");
@@ -283,6 +298,9 @@ export class WSEClient implements HandlerRegistry {
     if (this.#everReady) this.#metrics.reconnectCount++;
     this.#everReady = true;
     this.sequencer.resetSequence();
+    const { user_id, connection_id } = details;
+    // Who is nobody has the name of the connection.
+    this.#setOwner(subjectOf(this.#token) ?? (user_id === `anonymous-${connection_id}` ? "" : user_id), true);
     this.#subscriptions.connected(details);
     if (this.config.snapshots !== false) this.requestSnapshot();
     void this.#flush();
@@ -534,12 +552,13 @@ export class WSEClient implements HandlerRegistry {
   }
 }
 
-/** The user of a JWT, unverified; empty where it names none. */
-function subjectOf(token: string | undefined): string {
+/** The user of a JWT, unverified; empty where there is no token, `undefined` where it does not say. */
+function subjectOf(token: string | undefined): string | undefined {
+  if (!token) return "";
   try {
-    const claims = JSON.parse(atob((token ?? "").split(".")[1]?.replace(/-/g, "+").replace(/_/g, "/") ?? "")) as { sub?: unknown };
-    return typeof claims.sub === "string" ? claims.sub : "";
+    const claims = JSON.parse(atob(token.split(".")[1]?.replace(/-/g, "+").replace(/_/g, "/") ?? "")) as { sub?: unknown };
+    return typeof claims.sub === "string" ? claims.sub : undefined;
   } catch {
-    return "";
+    return undefined;
   }
 }

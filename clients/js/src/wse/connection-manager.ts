@@ -74,6 +74,8 @@ export class ConnectionManager {
   readonly pool: ConnectionPool;
   readonly breaker: CircuitBreaker;
   readonly #strategy: ReconnectionStrategy;
+  /** Whether encryption is asked for. */
+  readonly encrypts: boolean;
   /** Whether messages are encrypted or signed, or may be. */
   readonly #secures: boolean;
   readonly #heartbeat: number;
@@ -106,7 +108,8 @@ export class ConnectionManager {
   #inboundBytes = 0;
   #pumping = false;
   #outbound: Promise<void> = Promise.resolve();
-  #refreshing = false;
+  /** The request for another token that is under way; another login or a logout makes its result void. */
+  #refreshing: object | undefined;
   readonly #wake = () => this.#onWake();
 
   constructor(
@@ -114,7 +117,9 @@ export class ConnectionManager {
     private readonly events: ConnectionEvents,
   ) {
     this.#strategy = { ...RECONNECTION, ...config.reconnection };
-    this.#secures = config.security?.encryptionEnabled === true || config.security?.signingKey !== undefined;
+    const { encryptionEnabled, encryptionRequired, messageSignature, signingKey } = config.security ?? {};
+    this.encrypts = Boolean(encryptionEnabled || encryptionRequired);
+    this.#secures = Boolean(this.encrypts || messageSignature || signingKey);
     this.#heartbeat = config.heartbeatInterval ?? constants.HEARTBEAT_INTERVAL;
     this.#idle = config.idleTimeout ?? constants.IDLE_TIMEOUT;
     this.#timeout = config.connectionTimeout ?? constants.CONNECTION_TIMEOUT;
@@ -166,6 +171,7 @@ export class ConnectionManager {
 
   /** Closes for good, until {@link connect}. */
   disconnect(): void {
+    this.#refreshing = undefined;
     this.#listen(false);
     this.#drop();
     this.#setState(ConnectionState.DISCONNECTED);
@@ -175,6 +181,7 @@ export class ConnectionManager {
   setToken(token: string | undefined): void {
     if (token === this.#token) return;
     this.#token = token;
+    this.#refreshing = undefined;
     if (this.#state !== ConnectionState.PENDING && this.#state !== ConnectionState.DISCONNECTED) this.reconnect();
   }
 
@@ -187,14 +194,15 @@ export class ConnectionManager {
   /** Sends a message; false where it cannot be now. `clear`: never encrypted, as pings, which servers read in clear alone. */
   send(message: WSMessage, clear = false): boolean {
     const socket = this.#socket;
-    if (!socket || !this.isConnected() || socket.bufferedAmount > constants.SOCKET_BUFFER_MAX) return false;
+    // Before it is settled whether messages are encrypted, none goes.
+    if (!socket || !(clear ? this.isConnected() : this.isReady()) || socket.bufferedAmount > constants.SOCKET_BUFFER_MAX) return false;
     const json = JSON.stringify(message);
     const channel = this.#channel;
     if (!channel) this.#write(socket, json);
     else {
       // One behind the other, since they must not overtake.
       this.#outbound = this.#outbound
-        .then(async () => this.#write(socket, await channel.seal(json, clear)))
+        .then(async () => this.#write(socket, await channel.seal(json, clear, message.enc)))
         .catch((error: unknown) => this.#fail("ENCRYPTION_FAILED", error));
     }
     return true;
@@ -239,8 +247,9 @@ export class ConnectionManager {
       const protocols = place === "protocol" && this.#token ? ["bearer", this.#token] : undefined;
       socket = new Socket(this.#address(url, place), protocols);
     } catch (error) {
-      // An address that is none does not become one.
-      return this.#giveUp("BAD_ENDPOINT", `${url}: ${String(error)}`);
+      // An address that is none does not become one. What the browser says may have the token in it: then the error's name has to do.
+      const why = this.#token ? `${(error as Error | null)?.name}: no address, or a token that cannot be sent so (see \`tokenIn\`)` : String(error);
+      return this.#giveUp("BAD_ENDPOINT", `${url}: ${why}`);
     }
     socket.binaryType = "arraybuffer";
     this.#socket = socket;
@@ -256,12 +265,12 @@ export class ConnectionManager {
 
   #address(endpoint: string, place: TokenPlace): string {
     const url = new URL(endpoint);
-    const { compression = true, security, format } = this.config;
+    const { compression = true, format } = this.config;
     const query = {
       client_version: constants.WS_CLIENT_VERSION,
       protocol_version: constants.WS_PROTOCOL_VERSION,
       compression,
-      encryption: security?.encryptionEnabled ?? false,
+      encryption: this.encrypts,
       ...(format === "msgpack" && { format }),
       ...(place === "query" && this.#token && { access_token: this.#token }),
     };
@@ -285,7 +294,8 @@ export class ConnectionManager {
     const socket = this.#socket;
     try {
       const channel = await createSecureChannel(this.config.security ?? {}, {
-        onSettled: (encrypted, reason) => this.#channel === channel && this.#settled(encrypted, reason),
+        onSettled: (encrypted) => this.#channel === channel && this.#settled(encrypted),
+        onGiveUp: (code, message) => this.#channel === channel && this.#giveUp(code, message),
         onError: (code, error) => this.#fail(code, error),
       });
       if (socket === this.#socket) this.#channel = channel;
@@ -304,7 +314,6 @@ export class ConnectionManager {
     this.#details = { features: isObject(said["features"]) ? said["features"] : {} };
     if (typeof connection_id === "string") this.#details.connection_id = connection_id;
     if (typeof said["user_id"] === "string") this.#details.user_id = said["user_id"];
-    const { encryptionEnabled: wanted = false, messageSignature = false } = this.config.security ?? {};
     await this.#securing;
     const publicKey = await this.#channel?.begin();
     if (socket !== this.#socket) return;
@@ -312,7 +321,7 @@ export class ConnectionManager {
       ...Object.fromEntries(FEATURES.map((name) => [name, true])),
       compression: this.config.compression ?? true,
       encryption: publicKey !== undefined,
-      message_signing: messageSignature,
+      message_signing: this.config.security?.messageSignature ?? false,
     };
     const p = {
       client_version: constants.WS_CLIENT_VERSION,
@@ -323,18 +332,14 @@ export class ConnectionManager {
     };
     this.#say("client_hello", p, true, { id: uuid(), ts: new Date().toISOString(), v: constants.WS_PROTOCOL_VERSION, pri: 10 });
     this.#sendPing();
-    if (!wanted) return this.#becomeReady();
+    if (!this.encrypts) return this.#becomeReady();
     if (publicKey === undefined) return this.#channel?.giveUp();
     this.#stepTimer = setTimeout(() => this.#channel?.giveUp(), this.#timeout);
   }
 
   /** It is known whether messages are encrypted. */
-  #settled(encrypted: boolean, reason?: string): void {
+  #settled(encrypted: boolean): void {
     this.events.onEncryption(encrypted);
-    if (reason !== undefined) {
-      if (this.config.security?.encryptionRequired) return this.#giveUp("ENCRYPTION_UNAVAILABLE", reason);
-      this.events.onError({ code: "ENCRYPTION_UNAVAILABLE", message: `${reason}: messages go in clear text` });
-    }
     this.#becomeReady();
   }
 
@@ -515,18 +520,18 @@ export class ConnectionManager {
     if (!refresh) return this.#setState(ConnectionState.ERROR);
     this.#setState(ConnectionState.RECONNECTING);
     if (this.#refreshing) return;
-    this.#refreshing = true;
+    const mine = (this.#refreshing = {});
     void (async () => refresh())()
-      .then(
-        (token) => {
-          if (token === null) this.#setState(ConnectionState.ERROR);
-          if (typeof token === "string" && token !== "") this.#token = token;
-        },
-        (error: unknown) => logger.warn("a new token could not be had:", error),
-      )
-      .then(() => {
-        this.#refreshing = false;
-        if (this.#state === ConnectionState.RECONNECTING && !this.#socket) this.#retry(0);
+      .catch((error: unknown) => logger.warn("a new token could not be had:", error))
+      .then((token) => {
+        if (mine !== this.#refreshing) return;
+        this.#refreshing = undefined;
+        if (typeof token === "string" && token !== "") this.#token = token;
+        // After a `reconnect()` there is an attempt already.
+        if (this.#state !== ConnectionState.RECONNECTING || this.#socket) return;
+        clearTimeout(this.#retryTimer);
+        if (token === null) this.#setState(ConnectionState.ERROR);
+        else this.#retry(0);
       });
   }
 

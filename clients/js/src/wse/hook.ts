@@ -77,8 +77,9 @@ class Shared {
     this.client = new WSEClient(endpoints, config, store);
   }
 
+  /** Opens it when all components that are mounted now are, since another one of them may have the token. */
   acquire(): void {
-    if (this.#users++ === 0) this.client.start();
+    if (this.#users++ === 0) queueMicrotask(() => this.#users > 0 && this.client.start());
   }
 
   /** Closes it when all that happens now has happened: a component that comes in the place of another keeps it open. */
@@ -154,7 +155,8 @@ export function useWSE(first?: UseWSEConfig | string | null, list?: readonly str
 
   useEffect(() => {
     if (!connects) return;
-    client.setToken(token);
+    // One that names none uses what the others say.
+    if (token !== undefined) client.setToken(token);
     shared.acquire();
     return () => shared.release();
   }, [shared, token, connects]);

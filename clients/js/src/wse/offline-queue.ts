@@ -1,6 +1,7 @@
 import { utf8Length } from "./bytes.js";
+import type { Keeper } from "./keeper.js";
 import { logger } from "./logger.js";
-import { openIndexedDb } from "./on-demand.js";
+import { createKeeper } from "./on-demand.js";
 import type { QueueStorage } from "./queue-storage.js";
 import type { QueueStats, QueuedMessage } from "./types.js";
 
@@ -14,16 +15,19 @@ export interface OfflineQueueConfig {
   /** Instead of IndexedDB. */
   storage?: QueueStorage;
   /** A message left the queue unsent: it gave way, it expired, another page has sent it, or its user is another one. */
-  onDrop?: (message: QueuedMessage, reason: "full" | "expired" | "taken" | "owner") => void;
+  onDrop?: (message: QueuedMessage, reason: DropReason) => void;
   now?: () => number;
 }
 
-interface Waiting {
+/** A message in the queue. */
+export interface Waiting {
   message: QueuedMessage;
   bytes: number;
-  order: number;
+  /** Whether it is in the storage, or about to be. */
   stored: boolean;
 }
+
+type DropReason = "full" | "expired" | "taken" | "owner";
 
 /**
  * Messages that wait to be sent: urgent ones first, those of a priority in their order.
@@ -34,12 +38,9 @@ interface Waiting {
 export class OfflineQueue {
   #waiting: Waiting[] = [];
   #bytes = 0;
-  #order = 0;
-  #storage: Promise<QueueStorage | undefined> | undefined;
-  /** What is on its way to the storage: nothing is claimed before it has arrived, or failed to. */
-  #writing: Promise<void> = Promise.resolve();
-  /** Whose messages these are; those of others are not sent. */
-  #owner = "";
+  #keeper: Promise<Keeper | undefined> | undefined;
+  /** Whose messages these are; those of others are not sent. `undefined`: not known yet. */
+  #owner: string | undefined = "";
   readonly #config: OfflineQueueConfig;
   readonly #now: () => number;
 
@@ -56,53 +57,56 @@ export class OfflineQueue {
     return this.#config.maxSize;
   }
 
-  /** Opens the storage, so that it is there when the network is not. */
+  /** Loads what stores messages, so that it is there when the network is not. */
   async initialize(): Promise<void> {
-    await this.#open();
+    await this.#keep();
   }
 
-  /** Says whose messages these are from now on. Those that wait for another one are forgotten here, and stay stored. */
-  setOwner(owner: string): void {
-    if (owner === this.#owner) return;
+  /**
+   * Says whose messages these are from now on. Those that wait for another one are forgotten here, and stay stored. Where it is
+   * `undefined` it is not known yet, and nothing is stored; whether those that wait then are the next owner's, `adopts` says.
+   */
+  setOwner(owner: string | undefined, adopts = false): void {
+    const stay = this.#owner === undefined ? adopts : this.#owner === owner;
     this.#owner = owner;
-    while (this.size > 0) this.#drop(0, "owner");
+    if (!stay) while (this.size > 0) this.#drop(0, "owner");
   }
 
   /** Takes a message; false where it is full of what is as urgent. `limit` is a smaller size for this one. */
   enqueue(message: QueuedMessage, { persist = false, limit = Infinity } = {}): boolean {
     const bytes = utf8Length(JSON.stringify(message.payload) ?? "");
     const { maxSize, memoryLimit } = this.#config;
-    while (this.#waiting.length >= Math.min(maxSize, limit) || this.#bytes + bytes > memoryLimit) {
+    while (this.size >= Math.min(maxSize, limit) || this.#bytes + bytes > memoryLimit) {
       const last = this.#waiting.at(-1);
       if (!last || last.message.priority >= message.priority || bytes > memoryLimit) return false;
       // Sorted by priority, then order: the oldest of the lowest is the first of its priority.
       const oldest = this.#waiting.findIndex(({ message: { priority } }) => priority === last.message.priority);
       this.#drop(oldest, "full");
     }
-    this.#insert({ message, bytes, order: this.#order++, stored: false });
-    if (persist) this.#store(this.#waiting.filter((item) => item.message === message));
+    // Behind the last one that is as urgent, which is near the end where most are.
+    let at = this.size;
+    while (at > 0 && (this.#waiting[at - 1] as Waiting).message.priority < message.priority) at--;
+    const item = { message, bytes, stored: false };
+    this.#waiting.splice(at, 0, item);
+    this.#bytes += bytes;
+    if (persist) this.#store([item]);
     return true;
   }
 
   /**
    * Claims what is stored before any of it is sent: messages of an earlier page join the queue, those that another page
-   * has taken leave it.
+   * has taken leave it. Rejects where the storage fails; then what this page has may be sent, and is not claimed later.
    */
   async claim(): Promise<void> {
+    const keeper = await this.#keep();
     const owner = this.#owner;
-    const storage = await this.#open();
-    if (!storage) return;
-    await this.#writing;
-    const candidates = this.#waiting.filter((item) => item.stored);
-    const taken = new Map((await storage.takeAll(owner, this.#now())).map((message) => [message.id, message]));
-    if (owner !== this.#owner) return void (await storage.put(owner, [...taken.values()]));
-    for (const item of candidates) {
-      // One that is no longer marked could not be stored, so no other page has it.
-      const mine = taken.delete(item.message.id) || !item.stored;
-      item.stored = false;
-      if (!mine) this.#drop(this.#waiting.indexOf(item), "taken");
-    }
-    for (const message of [...taken.values()].sort((a, b) => a.timestamp - b.timestamp)) this.enqueue(message);
+    if (!keeper || owner === undefined) return;
+    await keeper.claim(owner, this.#now(), this.#waiting.filter(({ stored }) => stored), {
+      isCurrent: () => owner === this.#owner,
+      onTaken: (item) => this.#drop(this.#waiting.indexOf(item), "taken"),
+      enqueue: (message) => this.enqueue(message),
+      onDrop: this.#config.onDrop,
+    });
   }
 
   /** The message to send next, which stays until {@link shift}. Expired ones are dropped. */
@@ -112,9 +116,7 @@ export class OfflineQueue {
   }
 
   shift(): QueuedMessage | undefined {
-    const first = this.#waiting.shift();
-    if (first) this.#bytes -= first.bytes;
-    return first?.message;
+    return this.#remove(0)?.message;
   }
 
   /** Stores what waits, for when the connection is lost before all of it was sent. */
@@ -129,7 +131,7 @@ export class OfflineQueue {
   async clear(): Promise<void> {
     this.#waiting = [];
     this.#bytes = 0;
-    await (await this.#storage)?.clear();
+    await (await this.#keep())?.clear();
   }
 
   getStats(): QueueStats {
@@ -142,55 +144,38 @@ export class OfflineQueue {
 
   /** Lets go of the storage; what is in it stays there. */
   destroy(): void {
-    void this.#storage?.then((storage) => storage?.close());
-    this.#storage = undefined;
+    void this.#keeper?.then((keeper) => keeper?.close());
   }
 
-  #insert(item: Waiting): void {
-    // The last place before one that is less urgent.
-    let [low, high] = [0, this.#waiting.length];
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if ((this.#waiting[middle] as Waiting).message.priority >= item.message.priority) low = middle + 1;
-      else high = middle;
-    }
-    this.#waiting.splice(low, 0, item);
-    this.#bytes += item.bytes;
+  #drop(index: number, reason: DropReason): void {
+    const item = this.#remove(index, reason === "owner");
+    if (item) this.#config.onDrop?.(item.message, reason);
   }
 
-  #drop(index: number, reason: "full" | "expired" | "taken" | "owner"): void {
-    const [item] = this.#waiting.splice(index, 1);
-    if (!item) return;
+  /** Takes one out, if it is there, for good: it must not be sent by a later page either, unless it `stays` stored. */
+  #remove(index: number, stays = false): Waiting | undefined {
+    const item = this.#waiting[index];
+    if (!item) return undefined;
+    this.#waiting.splice(index, 1);
     this.#bytes -= item.bytes;
-    this.#config.onDrop?.(item.message, reason);
+    if (item.stored && !stays) void this.#keep().then((keeper) => keeper?.remove(item.message.id));
+    return item;
   }
 
   #store(items: Waiting[]): void {
-    if (items.length === 0 || !this.#config.persistToStorage) return;
-    for (const item of items) item.stored = true;
     const owner = this.#owner;
-    this.#writing = this.#writing
-      .then(async () => {
-        const storage = await this.#open();
-        if (!storage) throw new Error("there is no IndexedDB");
-        await storage.put(owner, items.map(({ message }) => message));
-      })
-      .catch((error: unknown) => {
-        for (const item of items) item.stored = false;
-        logger.debug("not stored:", error);
-      });
+    if (items.length === 0 || owner === undefined || !this.#config.persistToStorage) return;
+    for (const item of items) item.stored = true;
+    void this.#keep().then((keeper) => keeper?.put(owner, items));
   }
 
-  #open(): Promise<QueueStorage | undefined> {
-    if (!this.#config.persistToStorage) return Promise.resolve(undefined);
-    const storage = this.#config.storage;
-    return (this.#storage ??= storage
-      ? Promise.resolve(storage)
-      : typeof indexedDB === "undefined"
-        ? Promise.resolve(undefined)
-        : openIndexedDb().catch((error: unknown) => {
-            logger.warn("messages do not outlive the page:", error);
-            return undefined;
-          }));
+  /** What stores messages, if any does. */
+  #keep(): Promise<Keeper | undefined> {
+    const { persistToStorage, storage } = this.#config;
+    if (!persistToStorage) return Promise.resolve(undefined);
+    return (this.#keeper ??= createKeeper(storage, logger).catch((error: unknown) => {
+      logger.warn("messages do not outlive the page:", error);
+      return undefined;
+    }));
   }
 }

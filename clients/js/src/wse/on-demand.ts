@@ -2,6 +2,7 @@
 // configuration says so, what reads binary frames when one comes, the storage as a client starts that has one.
 import type * as binary from "./binary.js";
 import type { QueueStorage } from "./queue-storage.js";
+import type { Keeper } from "./keeper.js";
 import type { EncryptionSession } from "./encryption.js";
 import type { SecureChannel } from "./secure-channel.js";
 import type { MessageSigner } from "./signing.js";
@@ -27,7 +28,10 @@ export const createSecureChannel = async (...of: ConstructorParameters<typeof Se
   new (await import("./security.js")).SecureChannel(...of);
 
 /** Keeps messages in IndexedDB, shared by all pages of an origin: a message is taken by one of them. Rejects where there is none. */
-export const openIndexedDb = async (name?: string): Promise<QueueStorage> => (await import("./queue-storage.js")).openIndexedDb(name);
+export const openIndexedDb = async (name?: string): Promise<QueueStorage> => (await import("./keeper.js")).openIndexedDb(name);
+
+/** See {@link Keeper}. */
+export const createKeeper = async (...of: ConstructorParameters<typeof Keeper>): Promise<Keeper> => new (await import("./keeper.js")).Keeper(...of);
 
 /** Whether this page may encrypt and sign: browsers allow it on https and localhost alone. */
 export const canEncrypt = (): boolean => typeof crypto !== "undefined" && crypto.subtle !== undefined;

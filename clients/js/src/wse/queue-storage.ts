@@ -9,8 +9,10 @@ interface StoredMessage extends Omit<QueuedMessage, "payload"> {
 /** Where a queue keeps its messages beyond the page. */
 export interface QueueStorage {
   put(owner: string, messages: readonly QueuedMessage[]): Promise<void>;
-  /** Gives and removes, in one step, all messages of the owner that have not expired. What expired is removed, too. */
+  /** Gives and removes, in one step, all messages of the owner, also expired ones. Of others those that expired are removed, too. */
   takeAll(owner: string, now: number): Promise<QueuedMessage[]>;
+  /** Removes what is there of these. */
+  remove(ids: ReadonlySet<string>): Promise<void>;
   clear(): Promise<void>;
   close(): void;
 }
@@ -35,28 +37,32 @@ export async function openIndexedDb(name = "fanfare_wse_queue"): Promise<QueueSt
     return result;
   };
 
+  /** Looks at all that is stored, in the order in which it was, and removes those for which `takes` is true. */
+  const sweep = (takes: (stored: StoredMessage) => boolean) =>
+    write((store) => {
+      const request = store.openCursor();
+      request.onsuccess = () => {
+        const cursor = request.result;
+        if (!cursor) return;
+        if (takes(cursor.value as StoredMessage)) cursor.delete();
+        cursor.continue();
+      };
+    });
+
   return {
     put: (owner, messages) =>
       write((store) => {
-        for (const { payload, ...rest } of messages) store.add({ ...rest, owner, json: JSON.stringify(payload) });
+        for (const { payload, ...rest } of messages) store.add({ ...rest, owner, json: JSON.stringify(payload) ?? "null" });
       }),
     async takeAll(owner, now) {
       const taken: QueuedMessage[] = [];
-      await write((store) => {
-        // In the order in which they were stored.
-        const request = store.openCursor();
-        request.onsuccess = () => {
-          const cursor = request.result;
-          if (!cursor) return;
-          const { owner: of, json, ...rest } = cursor.value as StoredMessage;
-          const expired = !(rest.expires > now);
-          if (expired || of === owner) cursor.delete();
-          if (!expired && of === owner) taken.push({ ...rest, payload: JSON.parse(json) as unknown });
-          cursor.continue();
-        };
+      await sweep(({ owner: of, json, ...rest }) => {
+        if (of === owner) taken.push({ ...rest, payload: JSON.parse(json) as unknown });
+        return of === owner || !(rest.expires > now);
       });
       return taken;
     },
+    remove: (ids) => sweep(({ id }) => ids.has(id)),
     clear: () => write((store) => void store.clear()),
     close: () => db.close(),
   };

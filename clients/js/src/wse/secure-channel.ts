@@ -8,8 +8,10 @@ const UNAVAILABLE = "serve the page from https or localhost: here browsers do no
 
 /** What a channel tells its connection. */
 export interface SecureChannelEvents {
-  /** It is settled whether messages are encrypted. `reason` says why not, where they should be. */
-  onSettled(encrypted: boolean, reason?: string): void;
+  /** It is settled whether messages are encrypted, or it is not any longer as it was. */
+  onSettled(encrypted: boolean): void;
+  /** It cannot be as it is configured: nothing more may be sent. */
+  onGiveUp(code: string, message: string): void;
   onError(code: string, error: unknown): void;
 }
 
@@ -18,12 +20,15 @@ export class SecureChannel {
   #session: EncryptionSession | undefined;
   #signer: Promise<MessageSigner> | undefined;
   #settled = false;
+  #point: Promise<string | undefined> | undefined;
+  readonly #wanted: boolean;
 
   constructor(
     private readonly config: Partial<SecurityConfig>,
     private readonly events: SecureChannelEvents,
   ) {
-    if (config.signingKey !== undefined) {
+    this.#wanted = Boolean(config.encryptionEnabled || config.encryptionRequired);
+    if (config.signingKey) {
       this.#signer = MessageSigner.create(config.signingKey);
       // Who awaits it is told; nobody may.
       this.#signer.catch(() => {});
@@ -34,9 +39,16 @@ export class SecureChannel {
     return this.#session?.established === true;
   }
 
-  /** The point to say in the greeting, if encryption is wanted and can be. */
-  async begin(): Promise<string | undefined> {
-    if (!this.config.encryptionEnabled) return undefined;
+  /** The point to say in the greeting, if encryption is wanted and can be. It is the same each time: greetings may be repeated. */
+  begin(): Promise<string | undefined> {
+    return (this.#point ??= this.#begin());
+  }
+
+  async #begin(): Promise<string | undefined> {
+    if (this.config.messageSignature && !this.#signer) {
+      this.events.onGiveUp("NO_SIGNING_KEY", "there is nothing to sign with: give `security.signingKey`, or no `messageSignature`");
+    }
+    if (!this.#wanted) return undefined;
     try {
       this.#session = await EncryptionSession.create();
       return this.#session.publicKey;
@@ -45,11 +57,13 @@ export class SecureChannel {
     }
   }
 
-  /** What is to be written of a message. */
-  async seal(json: string, clear: boolean): Promise<string | Bytes> {
+  /** What is to be written of a message. Rejects one that must be encrypted and cannot be. */
+  async seal(json: string, clear: boolean, mustEncrypt = false): Promise<string | Bytes> {
     if (clear) return json;
     const text = this.config.messageSignature && this.#signer ? await (await this.#signer).sign(json) : json;
-    return this.#session?.established ? this.#session.seal(text) : text;
+    if (this.#session?.established) return this.#session.seal(text);
+    if (mustEncrypt || this.config.encryptionRequired) throw new Error("encryption has ended: a message that must be encrypted is not sent");
+    return text;
   }
 
   open(frame: Bytes): Promise<string> {
@@ -71,19 +85,20 @@ export class SecureChannel {
       if (!this.#session || p["features"]?.encryption !== true) this.giveUp();
       else void this.#complete(p["encryption_public_key"]);
     } else if (t === "key_rotation_response" && p["success"] === true) void this.#complete(p["new_public_key"]);
-    else if (t === "encryption_response" && p["enabled"] === false) {
-      this.#session = undefined;
-      this.events.onSettled(false);
-    }
+    else if (t === "encryption_response" && p["enabled"] === false) this.#inClear("the server has ended encryption");
   }
 
   /** There will be no key. */
   giveUp(): void {
-    if (this.#settled) return;
+    if (!this.#settled) this.#inClear(this.#session ? "the server does not encrypt" : UNAVAILABLE);
+  }
+
+  #inClear(reason: string): void {
     this.#settled = true;
-    const reason = this.#session ? "the server does not encrypt" : UNAVAILABLE;
     this.#session = undefined;
-    this.events.onSettled(false, this.config.encryptionEnabled ? reason : undefined);
+    if (this.config.encryptionRequired) return this.events.onGiveUp("ENCRYPTION_UNAVAILABLE", reason);
+    if (this.#wanted) this.events.onError("ENCRYPTION_UNAVAILABLE", `${reason}: messages go in clear text`);
+    this.events.onSettled(false);
   }
 
   /** Another point, for another key; the server's answer brings it. */

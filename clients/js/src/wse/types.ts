@@ -73,9 +73,9 @@ export interface ReconnectionStrategy {
 export interface SecurityConfig {
   /** Asks the server for end-to-end encryption (ECDH P-256, AES-256-GCM). */
   encryptionEnabled: boolean;
-  /** Gives up where the server does not encrypt, instead of going on in clear text with an error. */
+  /** Asks for it, too, and gives up where there is none or it ends, instead of going on in clear text with an error. */
   encryptionRequired: boolean;
-  /** Signs what is sent with `signingKey`. */
+  /** Signs what is sent with `signingKey`, and gives up where there is none. */
   messageSignature: boolean;
   /** The key of HMAC-SHA256 signatures, as the server's `wse.signing_key`; those of the server are checked with it. */
   signingKey?: string | Uint8Array;
@@ -129,7 +129,7 @@ export type LoadBalancingStrategy = "weighted-random" | "least-connections" | "r
 
 export interface MessageOptions {
   priority?: MessagePriority;
-  /** Must not go in clear text: waits for the key exchange, and is refused without `security.encryptionEnabled`. */
+  /** Must not go in clear text: waits for the key exchange, and is refused where encryption is not asked for or not to be had. */
   encrypted?: boolean;
   /** `false`: refused instead of kept where there is no connection. */
   offline?: boolean;

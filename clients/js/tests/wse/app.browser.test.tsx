@@ -3,7 +3,7 @@ import { type ReactNode, StrictMode, useEffect, useRef, useState } from "react";
 import { type Root, createRoot } from "react-dom/client";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
 import { commands, userEvent } from "vitest/browser";
-import { WSEClient, useMessageQueueStore, useWSE, useWSEStore } from "../../src/wse/index.js";
+import { WSEClient, openIndexedDb, useMessageQueueStore, useWSE, useWSEStore } from "../../src/wse/index.js";
 import { ChatRoom, Dashboard } from "./app.js";
 
 const SECRET = "a secret of thirty-two characters";
@@ -115,6 +115,51 @@ test("it waits for a login, and a logout closes", async () => {
   show(<Dashboard token={undefined} endpoint={endpoint} />);
   await expect.poll(connections).toBe(before);
   expect(text("status")).toBe("pending");
+});
+
+test("components that come later leave the connection as it is", async () => {
+  const fresh = await token("ann");
+  // Refused as one that has expired is.
+  const expired = `${fresh.slice(0, -4)}AAAA`;
+  const refreshAuthToken = vi.fn(async () => fresh);
+  const mounted = vi.fn();
+  function Child({ mine }: { mine?: string }) {
+    const config = { endpoints: [`${endpoint}?later`], topics: ["later.child"] };
+    const { isConnected } = useWSE(mine === undefined ? config : { ...config, token: mine });
+    useEffect(mounted, []);
+    return <p aria-label="child">{String(isConnected)}</p>;
+  }
+  function Parent({ children }: { children?: ReactNode }) {
+    const { isConnected, activeTopics } = useWSE(expired, ["later.parent"], { endpoints: [`${endpoint}?later`], refreshAuthToken });
+    return <div><p aria-label="up">{`${isConnected} ${activeTopics.join()}`}</p>{children}</div>;
+  }
+  show(<Parent />);
+  await expect.poll(() => text("up")).toBe("true later.parent");
+  expect(sockets).toHaveLength(2);
+  show(<Parent><Child /></Parent>);
+  await expect.poll(() => text("up")).toBe("true later.parent,later.child");
+  mounted.mockClear();
+  show(<Parent><Child key="again" mine={expired} /></Parent>);
+  await expect.poll(() => mounted.mock.calls.length).toBeGreaterThan(0);
+  await expect.poll(() => text("child")).toBe("true");
+  expect(sockets).toHaveLength(2);
+  expect(sockets[1]!.readyState).toBe(1);
+  expect(refreshAuthToken).toHaveBeenCalledTimes(1);
+});
+
+test("of components that are mounted at once the one with the token counts", async () => {
+  const mine = await token("ann");
+  function Child() {
+    return <p aria-label="up">{String(useWSE({ endpoints: [`${endpoint}?at-once`] }).isConnected)}</p>;
+  }
+  function Parent() {
+    useWSE(mine, ["at-once"], { endpoints: [`${endpoint}?at-once`] });
+    return <Child />;
+  }
+  show(<Parent />);
+  await expect.poll(() => text("up")).toBe("true");
+  expect(sockets).toHaveLength(1);
+  expect(sockets[0]!.protocol).toBe("bearer");
 });
 
 test("a component is rendered for what it reads alone", async () => {
@@ -269,6 +314,19 @@ test("a network that is back is used at once", async () => {
   await expect.poll(() => client.connection.isReady()).toBe(true);
   client.stop();
   await commands.stopGateway(own);
+});
+
+test("IndexedDB gives each message once, with those that have expired, and none that was removed", async () => {
+  const storage = await openIndexedDb(`queue${Math.random()}`);
+  const message = (id: string, expires = Infinity, payload: unknown = { id }) => ({ id, type: "x", payload, priority: 5, timestamp: 1, expires });
+  await storage.put("ann", [message("a"), message("b", 10), message("c"), message("d", Infinity, () => {})]);
+  await storage.put("bob", [message("e"), message("f", 10)]);
+  await storage.remove(new Set(["a", "x"]));
+  const taken = await storage.takeAll("ann", 10);
+  expect(taken.map(({ id, payload }) => [id, payload])).toEqual([["b", { id: "b" }], ["c", { id: "c" }], ["d", null]]);
+  expect(await storage.takeAll("ann", 10)).toEqual([]);
+  expect((await storage.takeAll("bob", 0)).map(({ id }) => id)).toEqual(["e"]);
+  storage.close();
 });
 
 test("what is sent without a connection outlives the page in IndexedDB, and goes once", async () => {

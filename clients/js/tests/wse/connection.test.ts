@@ -2,7 +2,7 @@
 import { deflateSync } from "node:zlib";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { WSEClientConfig } from "../../src/wse/index.js";
-import { FakeServer, Watched } from "./support.js";
+import { type FakeLink, FakeServer, Watched } from "./support.js";
 
 let server: FakeServer;
 let watched: Watched[] = [];
@@ -194,6 +194,76 @@ test("where there is no other token it gives up, until it gets one", async () =>
   await reaches(one, "connected");
 });
 
+test("the token that was refreshed stays, whoever says the older one again", async () => {
+  const one = client({ refreshAuthToken: async () => "new.new.new", tokenIn: "query" }, "old.old.old").start();
+  (await server.link()).socket.close(4401, "Token expired");
+  const link = await server.link();
+  link.ready();
+  await reaches(one, "connected");
+  one.client.setToken("old.old.old");
+  expect(state(one)).toBe("connected");
+  one.client.setToken("other.other.other");
+  expect((await server.link()).path).toContain("access_token=other.other.other");
+});
+
+/** All that was promised is done. */
+const handled = () => new Promise((done) => setImmediate(done));
+
+/** A `refreshAuthToken` whose results are given one by one. */
+function answers() {
+  const waiting: ((token: string | null) => void)[] = [];
+  const refreshAuthToken = () => new Promise<string | null>((done) => waiting.push(done));
+  return { waiting, refreshAuthToken };
+}
+
+test.each(["late.late.late", null])("a late refresh that gives %s changes nothing for the next login", async (late) => {
+  const { waiting, refreshAuthToken } = answers();
+  const one = client({ refreshAuthToken, tokenIn: "query" }, "ann.ann.ann").start("t");
+  (await server.link()).socket.close(4401, "Token expired");
+  await expect.poll(() => waiting.length).toBe(1);
+  one.client.setToken("bob.bob.bob");
+  await (await server.link()).open();
+  await reaches(one, "connected");
+  waiting[0]!(late);
+  await handled();
+  expect(one.states).not.toContain("error");
+  server.links.at(-1)!.cut();
+  const again = await server.link();
+  expect(again.path).toContain("access_token=bob.bob.bob");
+  await again.open();
+  // Its own token is refused: it is asked for another one.
+  again.socket.close(4401, "Token expired");
+  await expect.poll(() => waiting.length).toBe(2);
+  waiting[1]!("bob.bob.new");
+  expect((await server.link()).path).toContain("access_token=bob.bob.new");
+});
+
+test.each(["late.late.late", null])("a late refresh that gives %s changes nothing after a logout", async (late) => {
+  const { waiting, refreshAuthToken } = answers();
+  const one = client({ refreshAuthToken, tokenIn: "query" }, "ann.ann.ann").start();
+  (await server.link()).socket.close(4401, "Token expired");
+  await expect.poll(() => waiting.length).toBe(1);
+  one.client.disconnect();
+  waiting[0]!(late);
+  await handled();
+  expect(state(one)).toBe("disconnected");
+  one.client.reconnect();
+  expect((await server.link()).path).toContain("access_token=ann.ann.ann");
+});
+
+test("a refresh that says no does not end a connection that is up again", async () => {
+  const { waiting, refreshAuthToken } = answers();
+  const one = client({ refreshAuthToken }, "ann.ann.ann").start();
+  (await server.link()).socket.close(4401, "Token expired");
+  await expect.poll(() => waiting.length).toBe(1);
+  one.client.reconnect();
+  (await server.link()).ready();
+  await reaches(one, "connected");
+  waiting[0]!(null);
+  await handled();
+  expect(one.states).not.toContain("error");
+});
+
 test("another token connects anew, and nothing of another user's waits for it", async () => {
   const jwt = (sub: string) => `e30.${Buffer.from(JSON.stringify({ sub })).toString("base64url")}.x`;
   const one = client({}, jwt("ann")).start("t");
@@ -206,6 +276,72 @@ test("another token connects anew, and nothing of another user's waits for it", 
   one.client.setToken(jwt("bob"));
   const other = await (await server.link()).open();
   expect(other.p.recovery).toBeUndefined();
+});
+
+test("with a cookie the greeting says who it is, and nothing of another user's waits for it", async () => {
+  const greet = (link: FakeLink, user_id: string | undefined, connection_id = "c1") =>
+    link.say({ c: "WSE", t: "server_ready", p: { details: { connection_id, user_id, features: { recovery: true } } } });
+  const one = client({}, "cookie");
+  one.client.send("early");
+  one.start("t");
+  const first = await server.link();
+  greet(first, "ann");
+  await first.next("early");
+  one.client.sequencer.setTopicPosition("t", "e", 5);
+  first.cut();
+  const again = await server.link();
+  one.client.send("hers");
+  greet(again, "ann");
+  expect((await again.next("subscription_update")).p.recovery).toEqual({ t: { epoch: "e", offset: 5 } });
+  await again.next("hers");
+  again.cut();
+  const other = await server.link();
+  one.client.send("hers");
+  greet(other, "bob");
+  expect((await other.next("subscription_update")).p.recovery).toBeUndefined();
+  expect(one.told("wseMessageDropped")).toMatchObject([{ type: "hers", reason: "owner" }]);
+  one.client.send("his");
+  await other.next("his");
+  expect(other.raw.join()).not.toContain("hers");
+});
+
+test("what was sent before a greeting that never came is not the next one's after a logout", async () => {
+  const one = client({}, "cookie").start();
+  await server.link();
+  one.client.send("hers");
+  one.client.stop();
+  expect(one.told("wseMessageDropped")).toMatchObject([{ type: "hers", reason: "owner" }]);
+  one.client.start();
+  const link = await server.link();
+  one.client.send("his");
+  link.ready();
+  await link.next("his");
+  expect(link.raw.join()).not.toContain("hers");
+});
+
+test("another token of the same user, who is known by the greeting alone, keeps positions", async () => {
+  const one = client({ tokenIn: "query" }, "opaque1").start("t");
+  await (await server.link()).open();
+  await reaches(one, "connected");
+  one.client.sequencer.setTopicPosition("t", "e", 5);
+  one.client.setToken("opaque2");
+  expect((await (await server.link()).open()).p.recovery).toEqual({ t: { epoch: "e", offset: 5 } });
+});
+
+test("who is anonymous, with a name for each connection, keeps positions and messages", async () => {
+  const one = client({}, "cookie").start("t");
+  for (const connection_id of ["c1", "c2", "c3"]) {
+    const link = await server.link();
+    link.say({ c: "WSE", t: "server_ready", p: { details: { connection_id, user_id: `anonymous-${connection_id}`, features: { recovery: true } } } });
+    const asked = await link.next("subscription_update");
+    if (connection_id !== "c1") {
+      expect(asked.p.recovery).toEqual({ t: { epoch: "e", offset: 5 } });
+      await link.next("waits");
+    } else one.client.sequencer.setTopicPosition("t", "e", 5);
+    link.cut();
+    await reaches(one, "reconnecting");
+    one.client.send("waits");
+  }
 });
 
 test("it gives up after as many attempts as it may", async () => {
@@ -236,6 +372,23 @@ test("addresses that are none are said to be", async () => {
   await reaches(one, "error");
   expect(one.client.store.getState().lastError).toContain("not an address");
   await reaches(client({}, undefined, []).start(), "error");
+});
+
+test("what cannot be connected to is told without the token", async () => {
+  const token = "b3BhcXVl/w==";
+  class Strict {
+    constructor(url: string, protocols: string[] = []) {
+      throw new SyntaxError(`'${protocols[1] ?? url}' is invalid`);
+    }
+  }
+  for (const tokenIn of ["protocol", "query"] as const) {
+    const one = client({ tokenIn, WebSocket: Strict as never }, token).start();
+    await reaches(one, "error");
+    const { lastError, errorHistory } = one.client.store.getState();
+    expect(lastError).toMatch(/SyntaxError.*tokenIn/);
+    const all = JSON.stringify([errorHistory, one.events, await one.client.diagnostics()]);
+    for (const form of [token, encodeURIComponent(token)]) expect(all).not.toContain(form);
+  }
 });
 
 test("a server that greets nobody is used after a while", async () => {
@@ -385,6 +538,78 @@ test("without a key it goes on with an error, or not at all", async () => {
   second.say({ c: "WSE", t: "server_hello", p: { features: { encryption: true }, encryption_public_key: "AAAA" } });
   await reaches(strict, "error");
   expect(second.raw.join()).not.toContain("subscription_update");
+});
+
+test("encryption that is required is asked for, whatever else is said of it", async () => {
+  const one = client({ security: { encryptionRequired: true } }).start("t");
+  const link = await server.link();
+  expect(link.path).toContain("encryption=true");
+  link.ready();
+  expect((await link.next("client_hello")).p).toMatchObject({ features: { encryption: true }, encryption_public_key: expect.any(String) });
+  expect(one.client.connection.send({ t: "secret", p: {} })).toBe(false);
+  link.say({ c: "WSE", t: "server_hello", p: { features: { encryption: false } } });
+  await reaches(one, "error");
+  expect(one.client.store.getState().lastError).toBe("the server does not encrypt");
+  expect(link.raw.join()).not.toMatch(/subscription_update|secret/);
+});
+
+test("where encryption that is required ends, the connection does", async () => {
+  const one = client({ security: { encryptionEnabled: true, encryptionRequired: true } }).start("t");
+  const link = await server.link();
+  link.ready();
+  await link.next("client_hello");
+  link.agree();
+  await reaches(one, "connected");
+  expect(one.client.connection.isEncrypted()).toBe(true);
+  link.say({ c: "WSE", t: "encryption_response", p: { enabled: false } });
+  await reaches(one, "error");
+  expect(one.client.store.getState().lastError).toBe("the server has ended encryption");
+  one.client.send("secret");
+  await expect.poll(() => link.closed).toBe(1000);
+  expect(link.raw.join()).not.toMatch(/subscription_update|secret/);
+});
+
+test("where encryption that is not required ends, it is told, and what must be encrypted is refused", async () => {
+  const one = client({ security: { encryptionEnabled: true } }).start();
+  const link = await server.link();
+  link.ready();
+  await link.next("client_hello");
+  link.agree();
+  await reaches(one, "connected");
+  expect(one.client.send("sealed", {}, { encrypted: true })).toBe(true);
+  link.say({ c: "WSE", t: "encryption_response", p: { enabled: false } });
+  await expect.poll(() => one.client.store.getState().lastError).toContain("ended encryption: messages go in clear text");
+  expect(one.client.send("secret", {}, { encrypted: true })).toBe(false);
+  expect(one.told("wseMessageDropped")).toMatchObject([{ type: "secret", reason: "encryption" }]);
+  one.client.send("plain");
+  await link.next("plain");
+  expect(link.raw.join()).not.toMatch(/"(sealed|secret)"/);
+});
+
+test("a greeting that comes again does not end encryption", async () => {
+  const one = client({ security: { encryptionEnabled: true } }).start();
+  const link = await server.link();
+  const greet = async () => {
+    link.say({ c: "WSE", t: "server_ready", p: {} });
+    return (await link.next("client_hello")).p.encryption_public_key as string;
+  };
+  const point = await greet();
+  link.agree();
+  await reaches(one, "connected");
+  expect(await greet()).toBe(point);
+  expect(one.client.send("secret", {}, { encrypted: true })).toBe(true);
+  await expect.poll(() => link.raw.some((frame) => frame instanceof Buffer && frame.toString("latin1").startsWith("E:"))).toBe(true);
+  expect(link.raw.join()).not.toContain("secret");
+});
+
+test("signing without a key is an error, and not silence", async () => {
+  const one = client({ security: { messageSignature: true } }).start("t");
+  const link = await server.link();
+  link.ready();
+  await reaches(one, "error");
+  expect(one.client.store.getState().lastError).toContain("signingKey");
+  await expect.poll(() => link.closed).toBe(1000);
+  expect(link.raw).toEqual([]);
 });
 
 test("requests of the server are answered", async () => {

@@ -1,6 +1,6 @@
 // Messages that wait, in memory and in a storage that pages share.
 import { expect, test } from "vitest";
-import { OfflineQueue, type QueueStorage, type QueuedMessage } from "../../src/wse/index.js";
+import { OfflineQueue, type OfflineQueueConfig, type QueueStorage, type QueuedMessage } from "../../src/wse/index.js";
 import { seeded } from "./random.js";
 
 let ids = 0;
@@ -17,17 +17,26 @@ function drain(queue: OfflineQueue): QueuedMessage[] {
 /** A storage that is as slow as it likes. */
 class Memory implements QueueStorage {
   readonly kept = new Map<string, { owner: string; message: QueuedMessage }>();
+  /** It takes nothing any longer. */
   broken = false;
+  /** Nothing works. */
+  closed = false;
   async put(owner: string, messages: readonly QueuedMessage[]) {
     await Promise.resolve();
-    if (this.broken) throw new Error("no room");
+    if (this.broken || this.closed) throw new Error("no room");
     for (const message of messages) this.kept.set(message.id, { owner, message });
   }
   async takeAll(of: string, now: number) {
     await Promise.resolve();
-    const mine = [...this.kept.values()].filter(({ owner, message }) => owner === of && message.expires > now);
-    for (const { message } of mine) this.kept.delete(message.id);
-    return mine.map(({ message }) => message);
+    if (this.closed) throw new Error("it was closed");
+    const all = [...this.kept.values()];
+    for (const { owner, message } of all) if (owner === of || message.expires <= now) this.kept.delete(message.id);
+    return all.filter(({ owner }) => owner === of).map(({ message }) => message);
+  }
+  async remove(ids: ReadonlySet<string>) {
+    await Promise.resolve();
+    if (this.closed) throw new Error("it was closed");
+    for (const id of ids) this.kept.delete(id);
   }
   async clear() {
     this.kept.clear();
@@ -120,10 +129,150 @@ test("a storage that fails loses nothing of the page", async () => {
   expect(drain(queue)).toEqual([message]);
 });
 
+/** A queue of one page, and what it says of messages that it drops. */
+function page(storage: Memory, config: Partial<OfflineQueueConfig> = {}) {
+  const dropped: string[] = [];
+  const queue = new OfflineQueue({ persistToStorage: true, storage, onDrop: ({ id }, reason) => dropped.push(`${id} ${reason}`), ...config });
+  return { queue, dropped };
+}
+
+test("a stored message that gives way is not sent later, by this page or another one", async () => {
+  const storage = new Memory();
+  const { queue, dropped } = page(storage, { maxSize: 2 });
+  const [low, other, high] = [queued(3), queued(3), queued(8)] as const;
+  for (const message of [low, other]) queue.enqueue(message, { persist: true });
+  await expect.poll(() => storage.kept.size).toBe(2);
+  queue.enqueue(high, { persist: true });
+  expect(dropped).toEqual([`${low.id} full`]);
+  await expect.poll(() => [...storage.kept.keys()]).toEqual([other.id, high.id]);
+  await queue.claim();
+  expect(drain(queue)).toEqual([high, other]);
+  expect(dropped).toHaveLength(1);
+});
+
+test("also one that gives way before it is stored, or while the storage fails", async () => {
+  const storage = new Memory();
+  const { queue } = page(storage, { maxSize: 1 });
+  const [low, middle, high] = [queued(3), queued(5), queued(8)] as const;
+  for (const message of [low, middle]) queue.enqueue(message, { persist: true });
+  await expect.poll(() => [...storage.kept.keys()]).toEqual([middle.id]);
+  storage.closed = true;
+  queue.enqueue(high, { persist: true });
+  await expect(queue.claim()).rejects.toThrow("closed");
+  storage.closed = false;
+  await queue.claim();
+  expect(drain(queue)).toEqual([high]);
+});
+
+test("what an earlier page kept and has no room is told, and costs no other message", async () => {
+  const storage = new Memory();
+  const early = page(storage).queue;
+  const kept = [queued(5), queued(5), queued(5)] as const;
+  for (const message of kept) early.enqueue(message, { persist: true });
+  await expect.poll(() => storage.kept.size).toBe(3);
+  const { queue, dropped } = page(storage, { maxSize: 2 });
+  await queue.claim();
+  expect(dropped).toEqual([`${kept[2].id} full`]);
+  expect(drain(queue)).toEqual(kept.slice(0, 2));
+});
+
+test("one that gives way while another page has taken it costs no other message", async () => {
+  const storage = new Memory();
+  const { queue } = page(storage, { maxSize: 2 });
+  const [low, middle, high] = [queued(3), queued(5), queued(8)] as const;
+  for (const message of [low, middle]) queue.enqueue(message, { persist: true });
+  await expect.poll(() => storage.kept.size).toBe(2);
+  storage.kept.delete(low.id);
+  const takeAll = storage.takeAll.bind(storage);
+  storage.takeAll = async (...of) => {
+    queue.enqueue(high);
+    return takeAll(...of);
+  };
+  await queue.claim();
+  expect(drain(queue)).toEqual([high, middle]);
+});
+
+test("a stored message that has expired is told, whichever page notices", async () => {
+  const storage = new Memory();
+  const clock = { at: 1_000 };
+  const now = () => clock.at;
+  const [writer, later, stranger] = [page(storage, { now }), page(storage, { now }), page(storage, { now })];
+  stranger.queue.setOwner("bob");
+  const messages = [queued(5, {}, 2_000), queued(5, {}, 2_000), queued(5, {}, 9_000)] as const;
+  for (const message of messages) writer.queue.enqueue(message, { persist: true });
+  await expect.poll(() => storage.kept.size).toBe(3);
+  clock.at = 2_000;
+  // One of these is kept for a page that comes later; the other one is removed by another user's page.
+  const [first, second, third] = messages;
+  storage.kept.delete(second.id);
+  await later.queue.claim();
+  expect(later.dropped).toEqual([`${first.id} expired`]);
+  expect(drain(later.queue)).toEqual([third]);
+  await stranger.queue.claim();
+  await writer.queue.claim();
+  expect(drain(writer.queue)).toEqual([]);
+  expect(writer.dropped).toEqual([`${third.id} taken`, `${first.id} expired`, `${second.id} expired`]);
+});
+
+test("what is sent though the storage failed is not sent again", async () => {
+  const storage = new Memory();
+  const { queue } = page(storage);
+  const messages = [queued(5), queued(5)];
+  for (const message of messages) queue.enqueue(message, { persist: true });
+  await expect.poll(() => storage.kept.size).toBe(2);
+  storage.closed = true;
+  await expect(queue.claim()).rejects.toThrow("closed");
+  expect(drain(queue)).toEqual(messages);
+  storage.closed = false;
+  await queue.claim();
+  expect(drain(queue)).toEqual([]);
+  expect(storage.kept.size).toBe(0);
+});
+
+test("a storage that was closed is opened anew", async () => {
+  const storage = new Memory();
+  const { queue } = page(storage);
+  let closed = 0;
+  storage.close = () => (closed++, undefined);
+  storage.closed = true;
+  await expect(queue.claim()).rejects.toThrow("closed");
+  await expect.poll(() => closed).toBe(1);
+});
+
+test("what is being stored is cleared, too", async () => {
+  const storage = new Memory();
+  const { queue } = page(storage);
+  queue.enqueue(queued(5), { persist: true });
+  await queue.clear();
+  await queue.claim();
+  expect(drain(queue)).toEqual([]);
+});
+
 test("another user's messages are not sent as this one's", () => {
   const queue = new OfflineQueue();
   queue.setOwner("ann");
   queue.enqueue(queued(5));
   queue.setOwner("bob");
   expect(queue.peek()).toBeUndefined();
+});
+
+test("until it is known whose they are, messages are neither stored nor claimed", async () => {
+  const storage = new Memory();
+  const { queue } = page(storage);
+  const [early, later] = [queued(5), queued(5)];
+  await storage.put("", [later]);
+  queue.setOwner(undefined);
+  queue.enqueue(early, { persist: true });
+  await queue.claim();
+  expect([...storage.kept.keys()]).toEqual([later.id]);
+  queue.setOwner("ann", true);
+  expect(queue.getAll()).toEqual([early]);
+  queue.persist();
+  await expect.poll(() => storage.kept.get(early.id)?.owner).toBe("ann");
+  queue.setOwner(undefined);
+  expect(queue.size).toBe(0);
+  // Of one who was never known, they are nobody else's.
+  queue.enqueue(queued(5));
+  queue.setOwner("bob");
+  expect(queue.size).toBe(0);
 });

@@ -3,7 +3,7 @@ import { createCipheriv, createDecipheriv, createECDH, createHmac, hkdfSync, ran
 import { execFileSync } from "node:child_process";
 import { expect, test } from "vitest";
 import { canonicalJson } from "../../src/wse/canonical.js";
-import { createEncryptionSession, createMessageSigner } from "../../src/wse/index.js";
+import { createEncryptionSession, createMessageSigner, createSecureChannel } from "../../src/wse/index.js";
 import { randomValue, seeded } from "./random.js";
 
 /** The server's side, by Node's own cryptography. */
@@ -71,6 +71,24 @@ test("a point that is none leaves the key as it is", async () => {
   await session.complete(peer.publicKey);
   await expect(session.complete("AAAA")).rejects.toThrow();
   expect(await session.open(peer.seal("still"))).toBe("still");
+});
+
+test("a channel whose encryption has ended seals nothing that must be sealed", async () => {
+  const told: string[] = [];
+  const channel = await createSecureChannel(
+    { encryptionEnabled: true },
+    { onSettled: (encrypted) => told.push(`settled ${encrypted}`), onGiveUp: (code) => told.push(code), onError: (code) => told.push(code) },
+  );
+  const peer = new Peer();
+  peer.agree((await channel.begin()) as string);
+  channel.onMessage({ t: "server_hello", p: { features: { encryption: true }, encryption_public_key: peer.publicKey } });
+  await expect.poll(() => told).toEqual(["settled true"]);
+  expect(peer.open((await channel.seal("one", false, true)) as Uint8Array)).toBe("one");
+  channel.onMessage({ t: "encryption_response", p: { enabled: false } });
+  // Given to it while there was a key, and sealed in its turn, when there is none.
+  await expect(channel.seal("two", false, true)).rejects.toThrow("encryption has ended");
+  expect(await channel.seal("three", false)).toBe("three");
+  expect(told).toEqual(["settled true", "ENCRYPTION_UNAVAILABLE", "settled false"]);
 });
 
 test("JSON is written as Python sorts and writes it", () => {

@@ -1,4 +1,5 @@
 // Clients of the tests, and servers that say anything.
+import { createECDH } from "node:crypto";
 import { once } from "node:events";
 import type { AddressInfo } from "node:net";
 import WebSocket, { WebSocketServer } from "ws";
@@ -114,6 +115,12 @@ export class FakeLink {
     const asked = await this.next("subscription_update");
     this.confirm(asked);
     return asked;
+  }
+
+  /** Agrees on a key, of which it does not keep its own part. */
+  agree(): void {
+    const encryption_public_key = createECDH("prime256v1").generateKeys("base64");
+    this.say({ c: "WSE", t: "server_hello", p: { features: { encryption: true }, encryption_public_key } });
   }
 
   confirm(asked: any, recovery?: object): void {
