@@ -307,9 +307,104 @@ def test_the_place_of_a_pattern_is_the_consumers_once_it_was_told_all_that_was_d
     come("room.1")
     come("room.2")
     feed.confirm("room.*", {"epoch": 7, "offset": 5})
+    feed.catch_up()
     come("room.3")
     given = [(feed.take().topic, str(feed.delivered.find("room.*"))) for _ in range(3)]
     assert given == [("room.1", "7-0"), ("room.2", "7-5"), ("room.3", "7-5")]
+
+
+class ManyRooms:
+    """Answers a subscription to `room.*` as a gateway does that has one message in each of 60 topics since its last place."""
+
+    def __init__(self, gateway, offset=2):
+        self.gateway = gateway
+        self.offset = offset
+        #: The messages that subscribe, and how many of the topics beside a pattern are replayed before the connection ends.
+        self.asked = []
+        self.cut_after = None
+        gateway.on_frame = self.answer
+
+    def answer(self, frame):
+        if frame["type"] != "subscribe":
+            return None
+        recover = frame["recover"]
+        self.asked.append(recover)
+        now = {"epoch": 5, "offset": 100 * (len(self.asked) + 1)}
+        beside = [f"room.{n}" for n in range(60) if f"room.{n}" not in recover and recover["room.*"]["offset"] == "100"]
+        places = {"room.*": now | {"recovered": True, "count": 0}}
+        for name, place in recover.items():
+            if name != "room.*":
+                places[name] = {"epoch": 7, "offset": int(place["offset"]), "recovered": True, "count": 0}
+        for name in beside:
+            places[name] = {"epoch": 7, "offset": self.offset, "recovered": True, "count": 1}
+        confirmed = {"type": "subscription_confirmed", "id": frame["id"], "events": ["room.*"], "topics": places}
+        answer = [confirmed, *(event(name, self.offset, name) for name in beside[: self.cut_after])]
+        return answer if self.cut_after is None else [*answer, (1011, "")]
+
+
+#: Where 60 topics of a pattern were left; the first ones moved longest ago.
+ROOMS = json.dumps({"room.*": "5-100"} | {f"room.{n}": "7-1" for n in range(60)})
+
+
+async def test_a_pattern_with_more_topics_than_a_message_names_gets_all_of_them_through_a_connection_that_is_cut():
+    async with FakeEvents() as gateway, connect(gateway.url) as client:
+        rooms = ManyRooms(gateway)
+        rooms.cut_after = 3
+        subscription = client.subscribe("room.*", since=ROOMS)
+        await gateway.until(lambda: len(rooms.asked) == 1)
+        rooms.cut_after = None
+        items = await take(subscription, 11)
+        # Those that had come are named with their places now, and others that were quiet for longer are not.
+        assert [item.topic for item in items] == [f"room.{n}" for n in range(11)]
+        assert [len(recover) for recover in rooms.asked] == [50, 50]
+        assert [recover["room.*"]["offset"] for recover in rooms.asked] == ["100", "100"]
+        # Now nothing is missing that came before the new place.
+        client.reconnect()
+        await gateway.until(lambda: len(rooms.asked) == 3)
+        assert rooms.asked[-1]["room.*"]["offset"] == "300" and not subscription.feed.buffer
+
+
+async def test_a_stored_position_of_a_pattern_brings_again_what_its_loop_was_not_given():
+    async with FakeEvents() as gateway, connect(gateway.url) as client:
+        ManyRooms(gateway)
+        subscription = client.subscribe("room.*", since=ROOMS)
+        await subscription.ready()
+        for n in range(11):
+            assert json.loads(subscription.position)["room.*"] == "5-100"
+            assert (await anext(subscription)).topic == f"room.{n}"
+        assert json.loads(subscription.position)["room.*"] == "5-200"
+
+
+@pytest.mark.parametrize("is_renewed", [True, False])
+def test_the_place_of_a_pattern_waits_for_the_gaps_that_a_confirmation_has_said(is_renewed):
+    feed = Feed("room.*", lambda: None, size=9, since='{"room.*":"5-100","room.1":"7-1"}')
+    # In any order.
+    feed.confirm("room.*", {"epoch": 5, "offset": 200, "recovered": True, "count": 0})
+    feed.confirm("room.1", {"epoch": 7, "offset": 9, "recovered": not is_renewed, "count": 0 if is_renewed else 8})
+    feed.catch_up()
+    assert feed.received.find("room.*") == ("5", 100)
+    feed.gap("room.1", 3)
+    assert feed.received.find("room.*") == ("5", 200) and feed.delivered.find("room.*") == ("5", 100)
+    assert isinstance(feed.take(), Gap) and feed.delivered.find("room.*") == ("5", 200)
+
+
+def test_an_event_that_jumps_over_others_on_a_new_connection_is_behind_a_gap():
+    def come(topic, offset):
+        said = Event(topic=topic, name=topic, data=1, position=f"7-{offset}", publisher=None, timestamp=NOW)
+        feed.event(said, Position("7", offset))
+        return [feed.take() for _ in range(2) if feed.buffer]
+
+    feed = Feed("room.*", lambda: None, size=9, since='{"room.*":"5-100","room.1":"7-10","room.2":"7-1","room.3":"7-1"}')
+    gap, later = come("room.1", 12)
+    assert gap == Gap(topic="room.1", lost=1, position="7-11") and later.position == "7-12"
+    assert len(come("room.2", 2)) == 1
+    # On one connection the gateway tells: not each gap has a number that says which events it is of.
+    assert len(come("room.2", 9)) == 1
+    feed.gap("room.*", None)
+    feed.take()
+    assert len(come("room.3", 9)) == 1
+    feed.lose()
+    assert [type(item) for item in come("room.3", 11)] == [Gap, Event]
 
 
 async def test_a_batch_is_its_frames_and_what_nothing_takes_is_a_message():

@@ -204,6 +204,7 @@ class Subscriptions:
             self._joining.pop(subscription, None)
             if subscription.feed.is_pattern and not chunk.is_full:
                 self._join_flowing(subscription, topics)
+            subscription.feed.catch_up()
             self._live.add(subscription)
             subscription.change("active")
         return refused
