@@ -314,11 +314,10 @@ def test_the_place_of_a_pattern_is_the_consumers_once_it_was_told_all_that_was_d
 
 
 class ManyRooms:
-    """Answers a subscription to `room.*` as a gateway does that has one message in each of 60 topics since its last place."""
+    """Answers a subscription to `room.*` as a gateway does where 11 topics had a message since the pattern's first place."""
 
-    def __init__(self, gateway, offset=2):
+    def __init__(self, gateway):
         self.gateway = gateway
-        self.offset = offset
         #: The messages that subscribe, and how many of the topics beside a pattern are replayed before the connection ends.
         self.asked = []
         self.cut_after = None
@@ -330,15 +329,15 @@ class ManyRooms:
         recover = frame["recover"]
         self.asked.append(recover)
         now = {"epoch": 5, "offset": 100 * (len(self.asked) + 1)}
-        beside = [f"room.{n}" for n in range(60) if f"room.{n}" not in recover and recover["room.*"]["offset"] == "100"]
+        beside = [f"room.{n}" for n in range(11) if f"room.{n}" not in recover and recover["room.*"]["offset"] == "100"]
         places = {"room.*": now | {"recovered": True, "count": 0}}
         for name, place in recover.items():
             if name != "room.*":
                 places[name] = {"epoch": 7, "offset": int(place["offset"]), "recovered": True, "count": 0}
         for name in beside:
-            places[name] = {"epoch": 7, "offset": self.offset, "recovered": True, "count": 1}
+            places[name] = {"epoch": 7, "offset": 2, "recovered": True, "count": 1}
         confirmed = {"type": "subscription_confirmed", "id": frame["id"], "events": ["room.*"], "topics": places}
-        answer = [confirmed, *(event(name, self.offset, name) for name in beside[: self.cut_after])]
+        answer = [confirmed, *(event(name, 2, name) for name in beside[: self.cut_after])]
         return answer if self.cut_after is None else [*answer, (1011, "")]
 
 
