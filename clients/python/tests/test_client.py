@@ -317,7 +317,6 @@ class ManyRooms:
     """Answers a subscription to `room.*` as a gateway does where 11 topics had a message since the pattern's first place."""
 
     def __init__(self, gateway):
-        self.gateway = gateway
         #: The messages that subscribe, and how many of the topics beside a pattern are replayed before the connection ends.
         self.asked = []
         self.cut_after = None
@@ -558,11 +557,69 @@ async def test_a_token_callback_may_close_the_client():
 
 async def test_one_consumer_at_a_time():
     async with FakeEvents() as gateway, connect(gateway.url) as client:
-        subscription = client.subscribe("a")
-        subscription.on("event", print)
+        subscription, got = client.subscribe("a"), asyncio.Queue()
+        subscription.on("event", got.put_nowait)
+        # Also before the callbacks have their turn, which they keep.
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="one consumer"):
+                await anext(subscription)
+            await asyncio.sleep(0)
+        await subscription.ready()
+        await gateway.publish("a", 1)
+        assert (await got.get()).data == 1
+        other = client.subscribe("a")
+        loop = asyncio.create_task(anext(other))
         await asyncio.sleep(0)
         with pytest.raises(RuntimeError, match="one consumer"):
-            await anext(subscription)
+            other.on("gap", print)
+        with pytest.raises(RuntimeError, match="one consumer"):
+            await anext(other)
+        await gateway.publish("a", 2)
+        assert (await loop).data == (await got.get()).data == 2
+
+
+@pytest.mark.parametrize("kind", ["event", "presence"])
+async def test_a_callback_that_awaits_what_was_cancelled_has_the_next_one_all_the_same(kind, caplog):
+    async with FakeEvents() as gateway, connect(gateway.url) as client:
+        subscription, got = client.subscribe("a"), asyncio.Queue()
+
+        async def call(item):
+            await got.put(item)
+            task = asyncio.create_task(asyncio.sleep(60))
+            asyncio.get_running_loop().call_soon(task.cancel)
+            await task
+
+        subscription.on(kind, call)
+        await subscription.ready()
+        for n in range(1, 4):
+            change = {"type": "presence", "event": "a", "data": {}, "presence_seq": n}
+            await gateway.say(event("a", n) if kind == "event" else change)
+            await got.get()
+        assert "awaited what was cancelled" in caplog.text
+
+
+async def test_a_callback_that_does_not_end_is_cancelled_by_the_end_of_the_client(monkeypatch, caplog):
+    monkeypatch.setattr("fanfare_client.client.client.CLOSE_SECONDS", 0.05)
+    called, ended = asyncio.Event(), asyncio.Event()
+
+    async def call(item):
+        called.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    async with FakeEvents() as gateway, connect(gateway.url) as client:
+        subscription = client.subscribe("a")
+        subscription.on("event", call)
+        await subscription.ready()
+        await gateway.publish("a", 1, 2)
+        await called.wait()
+        await client.close()
+        await ended.wait()
+        (task,) = subscription.tasks
+        await asyncio.wait({task})
+        assert task.cancelled() and "callback" not in caplog.text
 
 
 # Requests
