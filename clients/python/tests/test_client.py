@@ -460,6 +460,32 @@ async def test_an_inbox_goes_on_where_it_was():
             await gateway.until(lambda: gateway.handshakes[-1][1] == {"inbox_after": ["7-3"]})
 
 
+@pytest.mark.parametrize("is_early", [True, False])
+async def test_an_inbox_without_a_user_is_rejected_until_there_is_one(is_early):
+    async with FakeEvents() as gateway:
+        client = connect(gateway.url)
+        inbox = client.inbox() if is_early else None
+        async with client:
+            inbox = inbox or client.inbox()
+            for wait in (inbox.ready, inbox.__anext__):
+                with pytest.raises(RequestError, match="user") as raised:
+                    await wait()
+            assert (inbox.state, raised.value.code, raised.value.remedy) == ("rejected", "FORBIDDEN", "token")
+            gateway.greeting = {"user": "ann"}
+            await client.authenticate("a token")
+            while inbox.state != "active":
+                await asyncio.sleep(0.005)
+            # Another one is no news for the first.
+            told = asyncio.Queue()
+            inbox.on("state", told.put_nowait)
+            await client.inbox().ready()
+            await gateway.say(event("paid", 3, 7, topic="user:ann:events"))
+            item = await anext(inbox)
+            while isinstance(item, Gap):
+                item = await anext(inbox)
+            assert item.data == 7 and told.empty()
+
+
 # Slow consumers
 
 

@@ -211,7 +211,7 @@ class Client:
     def inbox(
         self, *, since: str | None = None, buffer: int | None = None, overflow: Overflow = "drop-oldest"
     ) -> Subscription:
-        """What is for this client's user alone. It takes a token, and no permission.
+        """What is for this client's user alone. It takes a token, and no permission; without one it is `rejected`.
 
         With `since` a client that is connected connects anew.
         """
