@@ -6,6 +6,7 @@ import json
 import logging
 import threading
 import time
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -22,6 +23,8 @@ from fanfare_client import (
     RequestError,
     connect,
 )
+from fanfare_client.backend import Backend
+from fanfare_client.bridge import Account
 from fanfare_client.client import backoff, requests, tokens
 from fanfare_client.client.feed import Feed
 from fanfare_client.client.positions import TOPICS_MAX, Position
@@ -1298,6 +1301,34 @@ async def test_an_open_connection_goes_on_with_another_token():
         async with connect(gateway.url, token="old") as client:
             await client.authenticate("new")
             assert gateway.frames[-1]["token"] == "new" and len(gateway.sockets) == 1
+
+
+@pytest.mark.parametrize("wrong", ["a b", "a\r\nX-More: 1", "a\nb", "ä", "a\0", "Bearer a"])
+async def test_what_is_no_token_does_not_go_into_a_handshake_or_a_log(wrong, caplog):
+    asked = []
+
+    async def ask(reason):
+        asked.append(reason)
+        return f"secret{wrong}" if len(asked) == 1 else " good\n"
+
+    async with FakeEvents() as gateway:
+        async with connect(gateway.url, token=ask) as client:
+            assert asked == ["first", "first"]
+            assert [authorization for authorization, _ in gateway.handshakes] == ["Bearer good"]
+            with pytest.raises(ValueError, match="printable ASCII") as raised:
+                await client.authenticate(f"secret{wrong}")
+            assert "secret" not in caplog.text and "secret" not in str(raised.value)
+        for make in (connect, Backend, partial(Account, user="ann")):
+            with pytest.raises(ValueError):
+                make(gateway.url, token=f"secret{wrong}")
+    with pytest.raises(ValueError, match="X-My"):
+        connect("ws://host", headers={"X-My": "a\r\nX-More: 1"})
+
+
+async def test_a_token_that_does_not_change_is_stripped():
+    async with FakeEvents() as gateway:
+        async with connect(gateway.url, token="good\n"), connect(gateway.url, token="\n"):
+            assert [authorization for authorization, _ in gateway.handshakes] == ["Bearer good", None]
 
 
 # The end

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Literal
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
+from ..handshake import field
 from .backoff import Backoff
 from .connection import CLOSE_SECONDS, CannotConnect, Connection, End
 from .decisions import Decision
@@ -52,7 +53,7 @@ class Client:
         ping_timeout: float = 10.0,
     ) -> None:
         self._url = _address(url)
-        self._headers = dict(headers or {})
+        self._headers = {name: field(name, value) for name, value in (headers or {}).items()}
         self._ssl = ssl
         self._buffer = buffer
         self._timeout = timeout
