@@ -26,6 +26,7 @@ from fanfare_client import (
 from fanfare_client.backend import Backend
 from fanfare_client.bridge import Account
 from fanfare_client.client import backoff, requests, tokens
+from fanfare_client.client.connection import Connection
 from fanfare_client.client.feed import Feed
 from fanfare_client.client.positions import TOPICS_MAX, Position
 
@@ -1352,6 +1353,66 @@ async def test_closing_ends_loops_and_requests():
             client.subscribe("b")
         with contextlib.suppress(Closed):
             await client.publish("a", 1)
+
+
+@pytest.mark.parametrize("waits_for", ["connection", "callbacks"])
+async def test_a_close_that_is_cancelled_leaves_nothing_behind(monkeypatch, waits_for):
+    closing, called = asyncio.Event(), asyncio.Event()
+
+    async def hang(*_):
+        closing.set()
+        await asyncio.Event().wait()
+
+    async def call(item):
+        called.set()
+        await asyncio.Event().wait()
+
+    async with FakeEvents() as gateway, connect(gateway.url) as client:
+        subscription = client.subscribe("a")
+        subscription.on("event", call)
+        await subscription.ready()
+        await gateway.publish("a", 1)
+        await called.wait()
+        before = asyncio.all_tasks()
+        if waits_for == "connection":
+            monkeypatch.setattr(Connection, "_finish", hang)
+        closer = asyncio.create_task(client.close())
+        if waits_for == "connection":
+            await closing.wait()
+        else:
+            await gateway.sockets[-1].wait_closed()
+            while subscription.state != "ended":
+                await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        closer.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closer
+        assert client.state == "closed" and subscription.state == "ended"
+        await gateway.sockets[-1].wait_closed()
+        left = {task for task in before if "fanfare_client" in repr(task) and "FakeEvents" not in repr(task)}
+        await asyncio.wait(left)
+        await client.close()
+
+
+async def test_an_account_whose_close_is_cancelled_leaves_nothing_behind(monkeypatch):
+    closing = asyncio.Event()
+
+    async def hang(*_):
+        closing.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Connection, "_finish", hang)
+    async with FakeEvents() as gateway:
+        account = Account(gateway.url, "ann")
+        await account.__aenter__()
+        closer = asyncio.create_task(account.close())
+        await closing.wait()
+        closer.cancel()
+        await asyncio.wait({closer})
+        await asyncio.wait({account._keeper})
+        while not gateway.sockets:
+            await asyncio.sleep(0.005)
+        await gateway.sockets[-1].wait_closed()
 
 
 async def test_nothing_is_left_behind():

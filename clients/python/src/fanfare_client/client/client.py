@@ -167,6 +167,10 @@ class Client:
             if self._keeper is not asyncio.current_task():
                 await asyncio.wait({self._keeper})
         finally:
+            # Also where this was cancelled: nothing of it is left.
+            if self._dialogue is not None:
+                self._dialogue.connection.drop("closed")
+            self._keeper.cancel()
             self._end("closed", Closed("the client is closed"))
             for subscription in subscriptions:
                 subscription.end()
@@ -176,9 +180,11 @@ class Client:
             callers.add(self._listeners.task)
         callers.discard(asyncio.current_task())  # type: ignore[arg-type]
         if callers:
-            _, late = await asyncio.wait(callers, timeout=CLOSE_SECONDS)
-            for task in late:
-                task.cancel()
+            try:
+                await asyncio.wait(callers, timeout=CLOSE_SECONDS)
+            finally:
+                for task in callers:
+                    task.cancel()
 
     # What an application asks for
 
