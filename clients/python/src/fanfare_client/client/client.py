@@ -161,30 +161,37 @@ class Client:
         self._is_closed = True
         subscriptions = list(self._subscriptions)
         try:
+            await self._close_connection(self._keeper, subscriptions)
+            # Callbacks have what came before, unless it was one of them that called.
+            if callers := self._callers(subscriptions):
+                await asyncio.wait(callers, timeout=CLOSE_SECONDS)
+        finally:
+            for task in self._callers(subscriptions):
+                task.cancel()
+
+    async def _close_connection(self, keeper: asyncio.Task[None], subscriptions: list[Subscription]) -> None:
+        try:
             if self._dialogue is not None:
                 await self._dialogue.connection.close()
-            self._keeper.cancel()
-            if self._keeper is not asyncio.current_task():
-                await asyncio.wait({self._keeper})
+            keeper.cancel()
+            if keeper is not asyncio.current_task():
+                await asyncio.wait({keeper})
         finally:
-            # Also where this was cancelled: nothing of it is left.
+            # Also where this is cancelled.
             if self._dialogue is not None:
                 self._dialogue.connection.drop("closed")
-            self._keeper.cancel()
+            keeper.cancel()
             self._end("closed", Closed("the client is closed"))
             for subscription in subscriptions:
                 subscription.end()
-        # Callbacks have what came before, unless it was one of them that called.
+
+    def _callers(self, subscriptions: list[Subscription]) -> set[asyncio.Task[None]]:
+        """What calls callbacks, but for the one that is at it."""
         callers = {task for subscription in subscriptions for task in subscription.tasks}
         if self._listeners.task is not None:
             callers.add(self._listeners.task)
         callers.discard(asyncio.current_task())  # type: ignore[arg-type]
-        if callers:
-            try:
-                await asyncio.wait(callers, timeout=CLOSE_SECONDS)
-            finally:
-                for task in callers:
-                    task.cancel()
+        return callers
 
     # What an application asks for
 
