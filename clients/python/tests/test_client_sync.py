@@ -6,7 +6,8 @@ import time
 import pytest
 from gateway import SECRET, token
 
-from fanfare_client import Closed, Gap, RequestError
+import fanfare_client
+from fanfare_client import Closed, Gap, RequestError, sync
 from fanfare_client.sync import connect
 
 
@@ -136,3 +137,8 @@ def test_a_loop_ends_where_another_thread_closes_the_client_and_its_position_can
         assert list(other) == []
         other.unsubscribe()
     assert news.position == f"{epoch}-3" and other.position is not None
+
+
+def test_what_blocking_code_imports_is_what_its_client_gives():
+    shared = [name for name in fanfare_client.__all__ if name not in ("Client", "Subscription", "connect")]
+    assert [name for name in shared if getattr(sync, name) is not getattr(fanfare_client, name)] == []
