@@ -490,6 +490,19 @@ async def test_an_inbox_without_a_user_is_rejected_until_there_is_one(is_early):
             assert item.data == 7 and told.empty()
 
 
+async def test_a_subscription_ends_with_its_block_however_its_loop_is_left():
+    async with FakeEvents() as gateway, connect(gateway.url) as client:
+        for n in range(3):
+            async with client.subscribe("a") as subscription:
+                await gateway.publish("a", n)
+                async for item in subscription:
+                    assert item.data == n
+                    break
+            assert subscription.state == "ended" and list(client._subscriptions) == []
+        await client.query("x")
+        assert not gateway.sockets[-1].names
+
+
 # Slow consumers
 
 

@@ -212,6 +212,9 @@ class Client:
         - `overflow`: what happens when more come. `drop-oldest` makes room, and a `Gap` in their place says so; `end`
           ends the subscription with `BufferFull`.
 
+        It lasts until it is closed, also when its loop is left; `async with client.subscribe(name) as subscription` waits
+        until it is active, and ends it.
+
         Any number of subscriptions to one name cost the gateway one. It takes 50 names from a connection
         (`events.max_subscriptions`); more are rejected.
         """

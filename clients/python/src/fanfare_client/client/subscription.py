@@ -31,6 +31,9 @@ class Subscription(AsyncIterator[Event | Gap]):
         async for event in client.subscribe("orders"):
             ...
 
+    It lasts until it or the client is closed, also when its loop is left: what comes fills its buffer then. Where a loop
+    may be left, `async with client.subscribe("orders") as orders` ends it.
+
     A loop gets `Event`s, each once and in order, and a `Gap` where some are missing. It survives lost
     connections. It ends when the subscription or the client is closed, and raises `RequestError` where the gateway
     rejects the subscription, and `Closed` where the client has given up.
