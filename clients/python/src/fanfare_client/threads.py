@@ -88,7 +88,7 @@ class _Call(Generic[T]):
         loop.call_soon_threadsafe(self._begin)
 
     def wait(self) -> T:
-        """What it returns, or raises. Where this thread is interrupted, as by Ctrl-C, it is cancelled and has ended then."""
+        """What it returns, or raises. Where this thread is interrupted, as by Ctrl-C, it is cancelled, and has ended."""
         try:
             return self._future.result()
         except BaseException:
