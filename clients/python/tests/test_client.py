@@ -476,7 +476,7 @@ async def test_an_inbox_without_a_user_is_rejected_until_there_is_one(is_early):
                     await wait()
             assert (inbox.state, raised.value.code, raised.value.remedy) == ("rejected", "FORBIDDEN", "token")
             gateway.greeting = {"user": "ann"}
-            await client.authenticate("a token")
+            await client.authenticate("a-token")
             while inbox.state != "active":
                 await asyncio.sleep(0.005)
             # Another one is no news for the first.
