@@ -1333,8 +1333,10 @@ async def test_what_is_no_token_does_not_go_into_a_handshake_or_a_log(wrong, cap
                 await client.authenticate(f"secret{wrong}")
             assert "secret" not in caplog.text and "secret" not in str(raised.value)
         for make in (connect, Backend, partial(Account, user="ann")):
-            with pytest.raises(ValueError, match="printable ASCII"):
-                make(gateway.url, token=f"secret{wrong}")
+            # An API key may have a space in it.
+            if make is not Backend or wrong not in ("a b", "Bearer a"):
+                with pytest.raises(ValueError, match="printable ASCII"):
+                    make(gateway.url, token=f"secret{wrong}")
     with pytest.raises(ValueError, match="X-My"):
         connect("ws://host", headers={"X-My": "a\r\nX-More: 1"})
 

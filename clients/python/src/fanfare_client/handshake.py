@@ -12,17 +12,17 @@ class connect(client.connect):
         return exc
 
 
-def credential(token: str) -> str:
-    """A token as it goes into a header, without white space around it, as that of a file's last line.
+def credential(text: str) -> str:
+    """A token or key as it goes into a header, without white space around it, as that of a file's last line.
 
-    Raises `ValueError` for what would be something else there, without the token itself, which may end in a log.
+    Raises `ValueError` for what would be something else there, without the text itself, which may end in a log.
     """
-    if not isinstance(token, str):
-        raise TypeError(f"a token is a string, not {type(token).__name__}")
-    token = token.strip()
-    if not token.isascii() or not token.isprintable() or " " in token:
-        raise ValueError("a token is printable ASCII without spaces, which this one is not: is it the token alone?")
-    return token
+    if not isinstance(text, str):
+        raise TypeError(f"a token is a string, not {type(text).__name__}")
+    text = text.strip()
+    if not text.isascii() or not text.isprintable():
+        raise ValueError("a token is printable ASCII, which this one is not: is it the token alone?")
+    return text
 
 
 def field(name: str, value: str) -> str:
