@@ -35,12 +35,18 @@ class LoopThread:
 
     def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """What the coroutine returns, run on the loop. Raises `HasEnded` when that has ended."""
-        with self._scheduling:
-            if self._has_ended:
-                coroutine.close()
-                raise HasEnded(f"{self._thread.name} has ended")
-            call = _Call(self.loop, coroutine)
-        return call.wait()
+        call = _Call(self.loop, coroutine)
+        try:
+            with self._scheduling:
+                if self._has_ended:
+                    call.refuse()
+                    raise HasEnded(f"{self._thread.name} has ended")
+                call.begin()
+            return call.result()
+        except BaseException:
+            # Where it was of this thread, such as Ctrl-C, which may come at any moment.
+            call.stop()
+            raise
 
     def end(self, last: Coroutine[Any, Any, object] | None = None) -> None:
         """Runs `last`, cancels what still runs on the loop then, and ends the thread.
@@ -65,11 +71,12 @@ class LoopThread:
             self._is_over.wait()
 
     def _end(self) -> None:
+        call = _Call(self.loop, _cancel_all())
         try:
             with self._scheduling:
                 self._has_ended = True
-                call = _Call(self.loop, _cancel_all())
-            call.wait()
+                call.begin()
+            call.result()
         finally:
             self.loop.call_soon_threadsafe(self.loop.stop)
             self._thread.join()
@@ -85,18 +92,25 @@ class _Call(Generic[T]):
         self._coroutine = coroutine
         self._task: asyncio.Task[T] | None = None
         self._future: futures.Future[T] = futures.Future()
-        loop.call_soon_threadsafe(self._begin)
 
-    def wait(self) -> T:
-        """What it returns, or raises. Where this thread is interrupted, as by Ctrl-C, it is cancelled, and has ended."""
-        try:
-            return self._future.result()
-        except BaseException:
-            if not self._future.done():
-                with suppress(RuntimeError):
-                    self._loop.call_soon_threadsafe(self._cancel)
-                    futures.wait([self._future], CANCEL_SECONDS)
-            raise
+    def begin(self) -> None:
+        self._loop.call_soon_threadsafe(self._begin)
+
+    def refuse(self) -> None:
+        """It does not begin."""
+        self._coroutine.close()
+        self._future.cancel()
+
+    def result(self) -> T:
+        """What it returns, or raises."""
+        return self._future.result()
+
+    def stop(self) -> None:
+        """Cancels it, and waits for its end, unless it has ended."""
+        if not self._future.done():
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._cancel)
+                futures.wait([self._future], CANCEL_SECONDS)
 
     def _begin(self) -> None:
         self._task = self._loop.create_task(self._coroutine)
@@ -105,6 +119,9 @@ class _Call(Generic[T]):
     def _cancel(self) -> None:
         if self._task is not None:
             self._task.cancel()
+        else:
+            self.refuse()
+            self._future.set_running_or_notify_cancel()
 
     def _finish(self, task: asyncio.Task[T]) -> None:
         if task.cancelled():
