@@ -167,3 +167,22 @@ def test_an_interrupted_question_is_an_interrupt_and_nothing_else():
         assert raised.value.__context__ is None
     thread.loop.call_soon_threadsafe(server.close)
     thread.end()
+
+
+def test_an_interrupt_ends_what_drops_a_cancellation(monkeypatch):
+    monkeypatch.setattr("fanfare_client.threads.CANCEL_SECONDS", 0.05)
+
+    async def work():
+        os.kill(os.getpid(), signal.SIGINT)
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await asyncio.Event().wait()
+
+    async def others():
+        return len(asyncio.all_tasks()) - 1
+
+    thread = LoopThread("a thread")
+    with pytest.raises(KeyboardInterrupt):
+        thread.call(work())
+    assert thread.call(others()) == 0
+    thread.end()

@@ -11,8 +11,10 @@ from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
-#: How long an interrupted call waits for its coroutine, which is cancelled, to end, in seconds.
-CANCEL_SECONDS = 10.0
+#: How often an interrupted call cancels its coroutine, and how long it waits for its end each time, in seconds. Once is
+#: not enough: `asyncio.wait_for` of Python before 3.12 drops a cancellation that comes together with what it waits for.
+CANCELS_MAX = 5
+CANCEL_SECONDS = 2.0
 
 
 class HasEnded(RuntimeError):
@@ -109,8 +111,10 @@ class _Call(Generic[T]):
         """Cancels it, and waits for its end, unless it has ended."""
         if not self._future.done():
             with suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._cancel)
-                futures.wait([self._future], CANCEL_SECONDS)
+                for _ in range(CANCELS_MAX):
+                    self._loop.call_soon_threadsafe(self._cancel)
+                    if futures.wait([self._future], CANCEL_SECONDS).done:
+                        return
 
     def _begin(self) -> None:
         self._task = self._loop.create_task(self._coroutine)
