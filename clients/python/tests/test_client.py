@@ -6,6 +6,7 @@ import json
 import logging
 import threading
 import time
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -22,7 +23,10 @@ from fanfare_client import (
     RequestError,
     connect,
 )
+from fanfare_client.backend import Backend
+from fanfare_client.bridge import Account
 from fanfare_client.client import backoff, requests, tokens
+from fanfare_client.client.connection import Connection
 from fanfare_client.client.feed import Feed
 from fanfare_client.client.positions import TOPICS_MAX, Position
 
@@ -307,9 +311,102 @@ def test_the_place_of_a_pattern_is_the_consumers_once_it_was_told_all_that_was_d
     come("room.1")
     come("room.2")
     feed.confirm("room.*", {"epoch": 7, "offset": 5})
+    feed.catch_up()
     come("room.3")
     given = [(feed.take().topic, str(feed.delivered.find("room.*"))) for _ in range(3)]
     assert given == [("room.1", "7-0"), ("room.2", "7-5"), ("room.3", "7-5")]
+
+
+class ManyRooms:
+    """Answers a subscription to `room.*` as a gateway does where 11 topics had a message since the pattern's first place."""
+
+    def __init__(self, gateway):
+        #: The messages that subscribe, and how many of the topics beside a pattern are replayed before the connection ends.
+        self.asked = []
+        self.cut_after = None
+        gateway.on_frame = self.answer
+
+    def answer(self, frame):
+        if frame["type"] != "subscribe":
+            return None
+        recover = frame["recover"]
+        self.asked.append(recover)
+        now = {"epoch": 5, "offset": 100 * (len(self.asked) + 1)}
+        beside = [f"room.{n}" for n in range(11) if f"room.{n}" not in recover and recover["room.*"]["offset"] == "100"]
+        places = {"room.*": now | {"recovered": True, "count": 0}}
+        for name, place in recover.items():
+            if name != "room.*":
+                places[name] = {"epoch": 7, "offset": int(place["offset"]), "recovered": True, "count": 0}
+        for name in beside:
+            places[name] = {"epoch": 7, "offset": 2, "recovered": True, "count": 1}
+        confirmed = {"type": "subscription_confirmed", "id": frame["id"], "events": ["room.*"], "topics": places}
+        answer = [confirmed, *(event(name, 2, name) for name in beside[: self.cut_after])]
+        return answer if self.cut_after is None else [*answer, (1011, "")]
+
+
+#: Where 60 topics of a pattern were left; the first ones moved longest ago.
+ROOMS = json.dumps({"room.*": "5-100"} | {f"room.{n}": "7-1" for n in range(60)})
+
+
+async def test_a_pattern_with_more_topics_than_a_message_names_gets_all_of_them_through_a_connection_that_is_cut():
+    async with FakeEvents() as gateway, connect(gateway.url) as client:
+        rooms = ManyRooms(gateway)
+        rooms.cut_after = 3
+        subscription = client.subscribe("room.*", since=ROOMS)
+        await gateway.until(lambda: len(rooms.asked) == 1)
+        rooms.cut_after = None
+        items = await take(subscription, 11)
+        # Those that had come are named with their places now, and others that were quiet for longer are not.
+        assert [item.topic for item in items] == [f"room.{n}" for n in range(11)]
+        assert [len(recover) for recover in rooms.asked] == [50, 50]
+        assert [recover["room.*"]["offset"] for recover in rooms.asked] == ["100", "100"]
+        # Now nothing is missing that came before the new place.
+        client.reconnect()
+        await gateway.until(lambda: len(rooms.asked) == 3)
+        assert rooms.asked[-1]["room.*"]["offset"] == "300" and not subscription.feed.buffer
+
+
+async def test_a_stored_position_of_a_pattern_brings_again_what_its_loop_was_not_given():
+    async with FakeEvents() as gateway, connect(gateway.url) as client:
+        ManyRooms(gateway)
+        subscription = client.subscribe("room.*", since=ROOMS)
+        await subscription.ready()
+        for n in range(11):
+            assert json.loads(subscription.position)["room.*"] == "5-100"
+            assert (await anext(subscription)).topic == f"room.{n}"
+        assert json.loads(subscription.position)["room.*"] == "5-200"
+
+
+@pytest.mark.parametrize("is_renewed", [True, False])
+def test_the_place_of_a_pattern_waits_for_the_gaps_that_a_confirmation_has_said(is_renewed):
+    feed = Feed("room.*", lambda: None, size=9, since='{"room.*":"5-100","room.1":"7-1"}')
+    # In any order.
+    feed.confirm("room.*", {"epoch": 5, "offset": 200, "recovered": True, "count": 0})
+    feed.confirm("room.1", {"epoch": 7, "offset": 9, "recovered": not is_renewed, "count": 0 if is_renewed else 8})
+    feed.catch_up()
+    assert feed.received.find("room.*") == ("5", 100)
+    feed.gap("room.1", 3)
+    assert feed.received.find("room.*") == ("5", 200) and feed.delivered.find("room.*") == ("5", 100)
+    assert isinstance(feed.take(), Gap) and feed.delivered.find("room.*") == ("5", 200)
+
+
+def test_an_event_that_jumps_over_others_on_a_new_connection_is_behind_a_gap():
+    def come(topic, offset):
+        said = Event(topic=topic, name=topic, data=1, position=f"7-{offset}", publisher=None, timestamp=NOW)
+        feed.event(said, Position("7", offset))
+        return [feed.take() for _ in range(2) if feed.buffer]
+
+    feed = Feed("room.*", lambda: None, size=9, since='{"room.*":"5-100","room.1":"7-10","room.2":"7-1","room.3":"7-1"}')
+    gap, later = come("room.1", 12)
+    assert gap == Gap(topic="room.1", lost=1, position="7-11") and later.position == "7-12"
+    assert len(come("room.2", 2)) == 1
+    # On one connection the gateway tells: not each gap has a number that says which events it is of.
+    assert len(come("room.2", 9)) == 1
+    feed.gap("room.*", None)
+    feed.take()
+    assert len(come("room.3", 9)) == 1
+    feed.lose()
+    assert [type(item) for item in come("room.3", 11)] == [Gap, Event]
 
 
 async def test_a_batch_is_its_frames_and_what_nothing_takes_is_a_message():
@@ -365,6 +462,45 @@ async def test_an_inbox_goes_on_where_it_was():
         async with connect(gateway.url) as client:
             client.inbox(since=position)
             await gateway.until(lambda: gateway.handshakes[-1][1] == {"inbox_after": ["7-3"]})
+
+
+@pytest.mark.parametrize("is_early", [True, False])
+async def test_an_inbox_without_a_user_is_rejected_until_there_is_one(is_early):
+    async with FakeEvents() as gateway:
+        client = connect(gateway.url)
+        inbox = client.inbox() if is_early else None
+        async with client:
+            inbox = inbox or client.inbox()
+            for wait in (inbox.ready, inbox.__anext__):
+                with pytest.raises(RequestError, match="user") as raised:
+                    await wait()
+            assert (inbox.state, raised.value.code, raised.value.remedy) == ("rejected", "FORBIDDEN", "token")
+            gateway.greeting = {"user": "ann"}
+            await client.authenticate("a-token")
+            while inbox.state != "active":
+                await asyncio.sleep(0.005)
+            # Another one is no news for the first.
+            told = asyncio.Queue()
+            inbox.on("state", told.put_nowait)
+            await client.inbox().ready()
+            await gateway.say(event("paid", 3, 7, topic="user:ann:events"))
+            item = await anext(inbox)
+            while isinstance(item, Gap):
+                item = await anext(inbox)
+            assert item.data == 7 and told.empty()
+
+
+async def test_a_subscription_ends_with_its_block_however_its_loop_is_left():
+    async with FakeEvents() as gateway, connect(gateway.url) as client:
+        for n in range(3):
+            async with client.subscribe("a") as subscription:
+                await gateway.publish("a", n)
+                async for item in subscription:
+                    assert item.data == n
+                    break
+            assert subscription.state == "ended" and list(client._subscriptions) == []
+        await client.query("x")
+        assert not gateway.sockets[-1].names
 
 
 # Slow consumers
@@ -464,11 +600,69 @@ async def test_a_token_callback_may_close_the_client():
 
 async def test_one_consumer_at_a_time():
     async with FakeEvents() as gateway, connect(gateway.url) as client:
-        subscription = client.subscribe("a")
-        subscription.on("event", print)
+        subscription, got = client.subscribe("a"), asyncio.Queue()
+        subscription.on("event", got.put_nowait)
+        # Also before the callbacks have their turn, which they keep.
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="one consumer"):
+                await anext(subscription)
+            await asyncio.sleep(0)
+        await subscription.ready()
+        await gateway.publish("a", 1)
+        assert (await got.get()).data == 1
+        other = client.subscribe("a")
+        loop = asyncio.create_task(anext(other))
         await asyncio.sleep(0)
         with pytest.raises(RuntimeError, match="one consumer"):
-            await anext(subscription)
+            other.on("gap", print)
+        with pytest.raises(RuntimeError, match="one consumer"):
+            await anext(other)
+        await gateway.publish("a", 2)
+        assert (await loop).data == (await got.get()).data == 2
+
+
+@pytest.mark.parametrize("kind", ["event", "presence"])
+async def test_a_callback_that_awaits_what_was_cancelled_has_the_next_one_all_the_same(kind, caplog):
+    async with FakeEvents() as gateway, connect(gateway.url) as client:
+        subscription, got = client.subscribe("a"), asyncio.Queue()
+
+        async def call(item):
+            await got.put(item)
+            task = asyncio.create_task(asyncio.sleep(60))
+            asyncio.get_running_loop().call_soon(task.cancel)
+            await task
+
+        subscription.on(kind, call)
+        await subscription.ready()
+        for n in range(1, 4):
+            change = {"type": "presence", "event": "a", "data": {}, "presence_seq": n}
+            await gateway.say(event("a", n) if kind == "event" else change)
+            await got.get()
+        assert "awaited what was cancelled" in caplog.text
+
+
+async def test_a_callback_that_does_not_end_is_cancelled_by_the_end_of_the_client(monkeypatch, caplog):
+    monkeypatch.setattr("fanfare_client.client.client.CLOSE_SECONDS", 0.05)
+    called, ended = asyncio.Event(), asyncio.Event()
+
+    async def call(item):
+        called.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    async with FakeEvents() as gateway, connect(gateway.url) as client:
+        subscription = client.subscribe("a")
+        subscription.on("event", call)
+        await subscription.ready()
+        await gateway.publish("a", 1, 2)
+        await called.wait()
+        await client.close()
+        await ended.wait()
+        (task,) = subscription.tasks
+        await asyncio.wait({task})
+        assert task.cancelled() and "callback" not in caplog.text
 
 
 # Requests
@@ -1123,6 +1317,36 @@ async def test_an_open_connection_goes_on_with_another_token():
             assert gateway.frames[-1]["token"] == "new" and len(gateway.sockets) == 1
 
 
+@pytest.mark.parametrize("wrong", ["a b", "a\r\nX-More: 1", "a\nb", "ä", "a\0", "Bearer a"])
+async def test_what_is_no_token_does_not_go_into_a_handshake_or_a_log(wrong, caplog):
+    asked = []
+
+    async def ask(reason):
+        asked.append(reason)
+        return f"secret{wrong}" if len(asked) == 1 else " good\n"
+
+    async with FakeEvents() as gateway:
+        async with connect(gateway.url, token=ask) as client:
+            assert asked == ["first", "first"]
+            assert [authorization for authorization, _ in gateway.handshakes] == ["Bearer good"]
+            with pytest.raises(ValueError, match="printable ASCII") as raised:
+                await client.authenticate(f"secret{wrong}")
+            assert "secret" not in caplog.text and "secret" not in str(raised.value)
+        for make in (connect, Backend, partial(Account, user="ann")):
+            # An API key may have a space in it.
+            if make is not Backend or wrong not in ("a b", "Bearer a"):
+                with pytest.raises(ValueError, match="printable ASCII"):
+                    make(gateway.url, token=f"secret{wrong}")
+    with pytest.raises(ValueError, match="X-My"):
+        connect("ws://host", headers={"X-My": "a\r\nX-More: 1"})
+
+
+async def test_a_token_that_does_not_change_is_stripped():
+    async with FakeEvents() as gateway:
+        async with connect(gateway.url, token="good\n"), connect(gateway.url, token="\n"):
+            assert [authorization for authorization, _ in gateway.handshakes] == ["Bearer good", None]
+
+
 # The end
 
 
@@ -1144,6 +1368,66 @@ async def test_closing_ends_loops_and_requests():
             client.subscribe("b")
         with contextlib.suppress(Closed):
             await client.publish("a", 1)
+
+
+@pytest.mark.parametrize("waits_for", ["connection", "callbacks"])
+async def test_a_close_that_is_cancelled_leaves_nothing_behind(monkeypatch, waits_for):
+    closing, called = asyncio.Event(), asyncio.Event()
+
+    async def hang(*_):
+        closing.set()
+        await asyncio.Event().wait()
+
+    async def call(item):
+        called.set()
+        await asyncio.Event().wait()
+
+    async with FakeEvents() as gateway, connect(gateway.url) as client:
+        subscription = client.subscribe("a")
+        subscription.on("event", call)
+        await subscription.ready()
+        await gateway.publish("a", 1)
+        await called.wait()
+        before = asyncio.all_tasks()
+        if waits_for == "connection":
+            monkeypatch.setattr(Connection, "_finish", hang)
+        closer = asyncio.create_task(client.close())
+        if waits_for == "connection":
+            await closing.wait()
+        else:
+            await gateway.sockets[-1].wait_closed()
+            while subscription.state != "ended":
+                await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        closer.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closer
+        assert client.state == "closed" and subscription.state == "ended"
+        await gateway.sockets[-1].wait_closed()
+        left = {task for task in before if "fanfare_client" in repr(task) and "FakeEvents" not in repr(task)}
+        await asyncio.wait(left)
+        await client.close()
+
+
+async def test_an_account_whose_close_is_cancelled_leaves_nothing_behind(monkeypatch):
+    closing = asyncio.Event()
+
+    async def hang(*_):
+        closing.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Connection, "_finish", hang)
+    async with FakeEvents() as gateway:
+        account = Account(gateway.url, "ann")
+        await account.__aenter__()
+        closer = asyncio.create_task(account.close())
+        await closing.wait()
+        closer.cancel()
+        await asyncio.wait({closer})
+        await asyncio.wait({account._keeper})
+        while not gateway.sockets:
+            await asyncio.sleep(0.005)
+        await gateway.sockets[-1].wait_closed()
 
 
 async def test_nothing_is_left_behind():

@@ -13,6 +13,7 @@ import time
 import urllib.request
 
 import pytest
+from fake import Cutter
 from gateway import SECRET, program, token
 
 from fanfare_client import Closed, RequestError, connect
@@ -171,6 +172,34 @@ async def test_nothing_is_lost_or_doubled_under_fire(own):
         assert proxy.cuts > 3 * count * min(1, FIRE_SECONDS / 6)
         print(f"{sum(published.values())} published, {sum(each.events for each in seen)} received, {proxy.cuts} cuts")
         await asyncio.gather(*(client.close() for client in clients))
+
+
+async def test_a_pattern_with_more_topics_than_a_message_names_loses_none_of_them_to_cuts(own):
+    gateway = own(HUB__HISTORY_SIZE="1000")
+    topics = [f"many.{n}" for n in range(150)]
+
+    async def publish():
+        # At most 100 in a request.
+        for start in (0, 75):
+            batch = [{"event": topic, "data": random.randbytes(50).hex()} for topic in topics[start : start + 75]]
+            await asyncio.to_thread(post, gateway, "/api/v1/events/batch", batch)
+
+    async with connect(f"{gateway.url}/api/v1/ws/demo") as client, client.subscribe("many.*") as many:
+        await publish()
+        for _ in topics:
+            await anext(many)
+        position = many.position
+    for _ in range(2):
+        await publish()
+    # Within the confirmation, and what follows it.
+    async with Cutter(gateway.port, *range(500, 20_000, 650)) as cutter:
+        async with connect(f"{cutter.url}/api/v1/ws/demo") as client:
+            seen = Seen(client.subscribe("many.*", since=position))
+            seen.expected = {topic: (place.split("-")[0], 2) for topic, place in json.loads(position).items()}
+            await until(lambda: seen.told or seen.events == 2 * len(topics))
+            await client.publish("other", 1)
+            assert (seen.faults, seen.told, seen.events) == ([], 0, 2 * len(topics))
+            assert {offset for topic, (_, offset) in seen.expected.items() if topic in topics} == {4} and cutter.cuts > 3
 
 
 async def test_a_gateway_that_was_killed_is_a_gap_told_once(own):

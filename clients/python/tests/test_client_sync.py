@@ -6,7 +6,8 @@ import time
 import pytest
 from gateway import SECRET, token
 
-from fanfare_client import Closed, Gap, RequestError
+import fanfare_client
+from fanfare_client import Closed, Gap, RequestError, sync
 from fanfare_client.sync import connect
 
 
@@ -79,3 +80,65 @@ def test_what_is_refused_is_raised_and_leaves_nothing_behind(own):
     with pytest.raises(Closed, match="404"), connect(f"{gateway.url}/nothing/here"):
         pass
     assert threading.active_count() == before
+
+
+def test_any_number_of_threads_may_close_a_client(own):
+    gateway = own()
+    for _ in range(5):
+        before, errors = threading.active_count(), []
+        ready, closers = threading.Barrier(4), []
+        with connect(f"{gateway.url}/api/v1/ws/demo") as client:
+
+            def close():
+                ready.wait()
+                try:
+                    client.close()
+                except BaseException as error:
+                    errors.append(error)
+
+            closers += [threading.Thread(target=close, daemon=True) for _ in range(3)]
+            for closer in closers:
+                closer.start()
+            ready.wait()
+        for closer in closers:
+            closer.join(20)
+            assert not closer.is_alive()
+        assert errors == [] and client.state == "closed"
+        assert threading.active_count() == before
+
+
+def test_a_loop_ends_where_another_thread_closes_the_client_and_its_position_can_be_stored(own):
+    gateway = own()
+    handling, closed, got = threading.Event(), threading.Event(), []
+    with connect(f"{gateway.url}/api/v1/ws/demo") as client:
+        news, other = client.subscribe("news"), client.subscribe("other")
+        news.ready()
+
+        def read():
+            for event in news:
+                got.append((event.data, news.position))
+                handling.set()
+                closed.wait()
+            got.append("the end")
+
+        reader = threading.Thread(target=read, daemon=True)
+        reader.start()
+        epoch = news.position.split("-")[0]
+        for n in (1, 2, 3):
+            client.publish("news", n)
+        handling.wait()
+        # All three have come.
+        while len(news._inner.feed.buffer._items) < 2:
+            client.query("server_info")
+        client.close()
+        closed.set()
+        reader.join(20)
+        assert got == [(1, f"{epoch}-1"), (2, f"{epoch}-2"), (3, f"{epoch}-3"), "the end"]
+        assert list(other) == []
+        other.unsubscribe()
+    assert news.position == f"{epoch}-3" and other.position is not None
+
+
+def test_what_blocking_code_imports_is_what_its_client_gives():
+    shared = [name for name in fanfare_client.__all__ if name not in ("Client", "Subscription", "connect")]
+    assert [name for name in shared if getattr(sync, name) is not getattr(fanfare_client, name)] == []

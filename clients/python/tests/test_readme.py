@@ -44,6 +44,13 @@ def test_blocking_code_is_shown(own):
     assert run("-c", at(own(), readme("from fanfare_client.sync import connect"))) == ["hello"]
 
 
+@pytest.mark.parametrize("file", [PACKAGE / "README.md", REPOSITORY / "README.md"])
+def test_a_loop_that_is_left_is_shown_with_what_ends_its_subscription(file):
+    blocks = [block.split("```")[0] for block in file.read_text().split("```python\n")[1:]]
+    left = [block for block in blocks if "subscribe(" in block and "break" in block]
+    assert left and all("with client.subscribe(" in block for block in left)
+
+
 async def test_callbacks_are_shown(own):
     gateway = own()
     with program("-c", at(gateway, readme('pings.on("event", answer)'))):

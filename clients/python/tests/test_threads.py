@@ -1,6 +1,7 @@
 """Blocking code that is interrupted."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from fanfare_client.sync import Bridge
 from fanfare_client.threads import LoopThread
 
 SOURCE = Path(__file__).parents[1] / "src"
@@ -78,3 +80,109 @@ def test_a_call_while_a_thread_ends_is_refused_and_waits_for_nothing():
     thread.end()
     caller.join(1)
     assert refused == ["a thread has ended"] and not caller.is_alive()
+
+
+def test_a_thread_is_ended_once_however_many_ask_for_it():
+    began, go_on, ended = threading.Event(), threading.Event(), []
+
+    async def last():
+        began.set()
+        await asyncio.to_thread(go_on.wait)
+        ended.append("last")
+
+    def end():
+        thread.end(last())
+        ended.append("second")
+
+    thread = LoopThread("a thread")
+    first = threading.Thread(target=thread.end, args=(last(),), daemon=True)
+    first.start()
+    began.wait()
+    second = threading.Thread(target=end, daemon=True)
+    second.start()
+    go_on.set()
+    for caller in (first, second):
+        caller.join(20)
+        assert not caller.is_alive()
+    assert ended == ["last", "second"] and thread.loop.is_closed()
+    thread.end()
+
+
+def test_a_signals_handler_may_end_a_thread_that_is_being_ended():
+    async def last():
+        os.kill(os.getpid(), signal.SIGUSR1)
+        await asyncio.to_thread(handled.wait)
+
+    def handle(*_):
+        thread.end()
+        handled.set()
+
+    thread, handled = LoopThread("a thread"), threading.Event()
+    before = signal.signal(signal.SIGUSR1, handle)
+    try:
+        thread.end(last())
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert handled.is_set() and thread.loop.is_closed()
+
+
+def test_what_is_interrupted_has_ended_when_the_interrupt_goes_on():
+    ended = []
+
+    async def work():
+        os.kill(os.getpid(), signal.SIGINT)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            for _ in range(1000):
+                await asyncio.sleep(0)
+            ended.append(True)
+
+    thread = LoopThread("a thread")
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            thread.call(work())
+        assert ended == [True]
+    finally:
+        thread.end()
+
+
+def test_an_interrupted_question_is_an_interrupt_and_nothing_else():
+    async def serve(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        os.kill(os.getpid(), signal.SIGINT)
+        with contextlib.suppress(OSError):
+            await reader.read()
+        writer.close()
+
+    async def listen():
+        return await asyncio.start_server(serve, "127.0.0.1", 0)
+
+    thread = LoopThread("a server")
+    server = thread.call(listen())
+    with Bridge("http://127.0.0.1:%d" % server.sockets[0].getsockname()[1]) as bridge:
+        with pytest.raises(KeyboardInterrupt) as raised:
+            list(bridge.ask("alice", {}))
+        assert raised.value.__context__ is None
+    thread.loop.call_soon_threadsafe(server.close)
+    thread.end()
+
+
+def test_an_interrupt_ends_what_drops_a_cancellation(monkeypatch):
+    monkeypatch.setattr("fanfare_client.threads.CANCEL_SECONDS", 0.05)
+
+    async def work():
+        os.kill(os.getpid(), signal.SIGINT)
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await asyncio.Event().wait()
+
+    async def others():
+        return len(asyncio.all_tasks()) - 1
+
+    thread = LoopThread("a thread")
+    with pytest.raises(KeyboardInterrupt):
+        thread.call(work())
+    assert thread.call(others()) == 0
+    thread.end()

@@ -5,10 +5,20 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Coroutine
-from concurrent.futures import Future
-from typing import Any, TypeVar
+from concurrent import futures
+from contextlib import suppress
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
+
+#: How often an interrupted call cancels its coroutine, and how long it waits for its end each time, in seconds. Once is
+#: not enough: `asyncio.wait_for` of Python before 3.12 drops a cancellation that comes together with what it waits for.
+CANCELS_MAX = 5
+CANCEL_SECONDS = 2.0
+
+
+class HasEnded(RuntimeError):
+    """The thread of a loop has ended: nothing runs on it any more."""
 
 
 class LoopThread:
@@ -19,36 +29,112 @@ class LoopThread:
         #: Nothing is scheduled behind the end, where it would wait for ever. A signal's handler may call, too.
         self._scheduling = threading.RLock()
         self._has_ended = False
+        #: The thread that ends this one, and whether it has.
+        self._ender: int | None = None
+        self._is_over = threading.Event()
         self._thread = threading.Thread(target=self.loop.run_forever, name=name, daemon=True)
         self._thread.start()
 
     def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """What the coroutine returns, run on the loop. Raises `RuntimeError` when that has ended."""
+        """What the coroutine returns, run on the loop. Raises `HasEnded` when that has ended."""
+        call = _Call(self.loop, coroutine)
+        try:
+            with self._scheduling:
+                if self._has_ended:
+                    call.refuse()
+                    raise HasEnded(f"{self._thread.name} has ended")
+                call.begin()
+            return call.result()
+        except BaseException:
+            # Where it was of this thread, such as Ctrl-C, which may come at any moment.
+            call.stop()
+            raise
+
+    def end(self, last: Coroutine[Any, Any, object] | None = None) -> None:
+        """Runs `last`, cancels what still runs on the loop then, and ends the thread.
+
+        Once: a second caller waits until the first one has done it. Raises what `last` raises.
+        """
         with self._scheduling:
-            if self._has_ended:
-                coroutine.close()
-                raise RuntimeError(f"{self._thread.name} has ended")
-            future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
-        return _wait(future)
+            is_first = self._ender is None
+            if is_first:
+                self._ender = threading.get_ident()
+        if is_first:
+            try:
+                if last is not None:
+                    self.call(last)
+            finally:
+                self._end()
+            return
+        if last is not None:
+            last.close()
+        # Not in a signal's handler that came while this thread was at it.
+        if self._ender != threading.get_ident():
+            self._is_over.wait()
 
-    def end(self) -> None:
-        """Cancels what still runs on the loop, and ends the thread."""
-        with self._scheduling:
-            self._has_ended = True
-            future = asyncio.run_coroutine_threadsafe(_cancel_all(), self.loop)
-        _wait(future)
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join()
-        self.loop.close()
+    def _end(self) -> None:
+        call = _Call(self.loop, _cancel_all())
+        try:
+            with self._scheduling:
+                self._has_ended = True
+                call.begin()
+            call.result()
+        finally:
+            self.loop.call_soon_threadsafe(self.loop.stop)
+            self._thread.join()
+            self.loop.close()
+            self._is_over.set()
 
 
-def _wait(future: Future[T]) -> T:
-    try:
-        return future.result()
-    except BaseException:
-        # Of this thread, such as Ctrl-C.
-        future.cancel()
-        raise
+class _Call(Generic[T]):
+    """A coroutine on the loop of another thread."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> None:
+        self._loop = loop
+        self._coroutine = coroutine
+        self._task: asyncio.Task[T] | None = None
+        self._future: futures.Future[T] = futures.Future()
+
+    def begin(self) -> None:
+        self._loop.call_soon_threadsafe(self._begin)
+
+    def refuse(self) -> None:
+        """It does not begin."""
+        self._coroutine.close()
+        self._future.cancel()
+
+    def result(self) -> T:
+        """What it returns, or raises."""
+        return self._future.result()
+
+    def stop(self) -> None:
+        """Cancels it, and waits for its end, unless it has ended."""
+        if not self._future.done():
+            with suppress(RuntimeError):
+                for _ in range(CANCELS_MAX):
+                    self._loop.call_soon_threadsafe(self._cancel)
+                    if futures.wait([self._future], CANCEL_SECONDS).done:
+                        return
+
+    def _begin(self) -> None:
+        self._task = self._loop.create_task(self._coroutine)
+        self._task.add_done_callback(self._finish)
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        else:
+            self.refuse()
+            self._future.set_running_or_notify_cancel()
+
+    def _finish(self, task: asyncio.Task[T]) -> None:
+        if task.cancelled():
+            self._future.cancel()
+            self._future.set_running_or_notify_cancel()
+        elif (error := task.exception()) is not None:
+            self._future.set_exception(error)
+        else:
+            self._future.set_result(task.result())
 
 
 async def _cancel_all() -> None:

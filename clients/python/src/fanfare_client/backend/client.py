@@ -17,7 +17,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import InvalidHandshake, InvalidStatus
 
 from ..codec import codec_of
-from ..handshake import connect
+from ..handshake import connect, credential
 from .errors import LinkLost, Refused
 from .events import Event
 from .lanes import Handler, Lanes, OnError
@@ -82,7 +82,7 @@ class Backend(Operations[Coroutine[Any, Any, Answer]], AsyncIterator[Event]):
             parameters["filter"] = filter if isinstance(filter, str) else ",".join(filter)
         self._url = _endpoint(url)
         self._query = urlencode(parameters)
-        self._token = token
+        self._token = token if token is None or callable(token) else credential(token)
         self._credit = credit
         self._codec = codec_of(format)
         self._acks = ack == "auto"
@@ -197,7 +197,8 @@ class Backend(Operations[Coroutine[Any, Any, Answer]], AsyncIterator[Event]):
             return self._token
         try:
             token = self._token()
-            return await token if inspect.isawaitable(token) else token
+            token = await token if inspect.isawaitable(token) else token
+            return token and credential(token)
         except Exception as error:
             raise _NoToken(error) from error
 

@@ -125,10 +125,16 @@ class Account(AsyncIterator[Message]):
         """Writes what waits to be written and closes; the loop ends."""
         self._is_closed = True
         self._changed.set()
-        if self._connection is not None:
-            await self._connection.close()
+        try:
+            if self._connection is not None:
+                await self._connection.close()
+        finally:
+            # Also where this was cancelled: nothing of it is left.
+            if self._connection is not None:
+                self._connection.drop("closed")
+            if self._keeper is not None:
+                self._keeper.cancel()
         if self._keeper is not None and self._keeper is not asyncio.current_task():
-            self._keeper.cancel()
             await asyncio.wait({self._keeper})
 
     async def _wait(self) -> None:

@@ -176,7 +176,9 @@ class Exchange:
             return self._answer
         except BaseException as error:
             self._end(is_kept=isinstance(error, BridgeRefused))
-            raise self._explained(error) from error
+            if (explained := self._explained(error)) is not error:
+                raise explained from error
+            raise
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._end(is_kept=error is None)

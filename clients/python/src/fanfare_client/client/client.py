@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Literal
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
+from ..handshake import field
 from .backoff import Backoff
 from .connection import CLOSE_SECONDS, CannotConnect, Connection, End
 from .decisions import Decision
@@ -52,7 +53,7 @@ class Client:
         ping_timeout: float = 10.0,
     ) -> None:
         self._url = _address(url)
-        self._headers = dict(headers or {})
+        self._headers = {name: field(name, value) for name, value in (headers or {}).items()}
         self._ssl = ssl
         self._buffer = buffer
         self._timeout = timeout
@@ -160,24 +161,37 @@ class Client:
         self._is_closed = True
         subscriptions = list(self._subscriptions)
         try:
+            await self._close_connection(self._keeper, subscriptions)
+            # Callbacks have what came before, unless it was one of them that called.
+            if callers := self._callers(subscriptions):
+                await asyncio.wait(callers, timeout=CLOSE_SECONDS)
+        finally:
+            for task in self._callers(subscriptions):
+                task.cancel()
+
+    async def _close_connection(self, keeper: asyncio.Task[None], subscriptions: list[Subscription]) -> None:
+        try:
             if self._dialogue is not None:
                 await self._dialogue.connection.close()
-            self._keeper.cancel()
-            if self._keeper is not asyncio.current_task():
-                await asyncio.wait({self._keeper})
+            keeper.cancel()
+            if keeper is not asyncio.current_task():
+                await asyncio.wait({keeper})
         finally:
+            # Also where this is cancelled.
+            if self._dialogue is not None:
+                self._dialogue.connection.drop("closed")
+            keeper.cancel()
             self._end("closed", Closed("the client is closed"))
             for subscription in subscriptions:
                 subscription.end()
-        # Callbacks have what came before, unless it was one of them that called.
+
+    def _callers(self, subscriptions: list[Subscription]) -> set[asyncio.Task[None]]:
+        """What calls callbacks, but for the one that is at it."""
         callers = {task for subscription in subscriptions for task in subscription.tasks}
         if self._listeners.task is not None:
             callers.add(self._listeners.task)
         callers.discard(asyncio.current_task())  # type: ignore[arg-type]
-        if callers:
-            _, late = await asyncio.wait(callers, timeout=CLOSE_SECONDS)
-            for task in late:
-                task.cancel()
+        return callers
 
     # What an application asks for
 
@@ -198,6 +212,9 @@ class Client:
         - `overflow`: what happens when more come. `drop-oldest` makes room, and a `Gap` in their place says so; `end`
           ends the subscription with `BufferFull`.
 
+        It lasts until it is closed, also when its loop is left; `async with client.subscribe(name) as subscription` waits
+        until it is active, and ends it.
+
         Any number of subscriptions to one name cost the gateway one. It takes 50 names from a connection
         (`events.max_subscriptions`); more are rejected.
         """
@@ -211,7 +228,7 @@ class Client:
     def inbox(
         self, *, since: str | None = None, buffer: int | None = None, overflow: Overflow = "drop-oldest"
     ) -> Subscription:
-        """What is for this client's user alone. It takes a token, and no permission.
+        """What is for this client's user alone. It takes a token, and no permission; without one it is `rejected`.
 
         With `since` a client that is connected connects anew.
         """

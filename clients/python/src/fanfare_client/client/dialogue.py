@@ -60,6 +60,8 @@ class Dialogue:
         self._requests = requests
         self._tokens = tokens
         self._is_greeted = False
+        #: Who the gateway takes the client for.
+        self._user: str | None = None
         self._is_refused = False
         self._is_lost = False
         #: Messages that subscribe at the beginning and are not confirmed.
@@ -109,7 +111,7 @@ class Dialogue:
         if not self._is_greeted:
             return
         if subscription.name == INBOX:
-            return self._subscriptions.greet_inbox(None, is_first=True)
+            return self._subscriptions.greet_inbox(self._user, [subscription])
         chunk, flows = self._subscriptions.join(subscription)
         if flows:
             self._unsubscribe(subscription.name)
@@ -142,7 +144,8 @@ class Dialogue:
         if left is not None:
             self._tokens.ends_in(left)
             self._keep_renewed(left)
-        self._subscriptions.greet_inbox(session.user, is_first=not self._owner.was_open)
+        self._user = session.user
+        self._subscriptions.greet_inbox(session.user, has_missed=self._owner.was_open)
         self._requests.attach(self.connection.send)
         chunks = self._subscriptions.begin()
         self._unconfirmed = len(chunks) or 1

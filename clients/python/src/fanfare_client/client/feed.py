@@ -35,6 +35,12 @@ class Feed:
         self.delivered = Positions(name, is_pattern=self.is_pattern)
         #: A pattern's own place, which is the consumer's once it has been given so many items.
         self._pattern_place: tuple[int, Position] | None = None
+        #: Where a pattern goes on once all that it missed has come; until then its older place brings it again.
+        self._next: Position | None = None
+        #: By topic, up to where what was missed follows.
+        self._awaited: dict[str, Position] = {}
+        #: Topics whose place is of an earlier connection, until this one says something of them.
+        self._unheard: set[str] = set()
         #: Where topics go on after the gap that is about to be told.
         self._renewed: dict[str, Position] = {}
         self._tells_gap = False
@@ -43,6 +49,7 @@ class Feed:
         if since is not None:
             self.received.load(since)
             self.delivered.load(since)
+        self.lose()
 
     def covers(self, topic: str) -> bool:
         return topic == self.name or self._matches is not None and self._matches(topic) is not None
@@ -62,6 +69,7 @@ class Feed:
         for topic, place in reversed(list(other.received)):
             self.received.move(topic, place)
             self.delivered.move(topic, place)
+        self._unheard = set(other._unheard)
 
     @property
     def last(self) -> int | None:
@@ -71,12 +79,16 @@ class Feed:
     def lose(self) -> None:
         """The connection was lost: what it was about to tell is told by the next one."""
         self._renewed.clear()
+        self._awaited.clear()
+        self._next = None
+        self._unheard = {topic for topic, _ in self.received}
 
     # What the gateway says
 
     def confirm(self, topic: str, value: Any) -> None:
         """Takes what a confirmation says of a topic, or of the pattern itself."""
         place = Position.of_frame(value)
+        self._unheard.discard(topic)
         if topic == self.name and self._tells_gap:
             self._tells_gap = False
             self.received.forget()
@@ -86,7 +98,12 @@ class Feed:
             # Until the gap comes, the old place holds.
             self._renewed[topic] = place
         elif topic == self.name and self.is_pattern:
-            self._move_pattern(place)
+            # Its new place would not bring again what is yet to come of the topics beside it. Behind a gap that is
+            # no matter: it was told of all of them.
+            if topic in self.received:
+                self._next = place
+            else:
+                self._move_pattern(place)
         else:
             # What was missed follows, and moves the place as it comes.
             count = value.get("count", 0)
@@ -101,14 +118,32 @@ class Feed:
                 # It goes on behind what was asked for.
                 lost = before.offset - known.offset if known.epoch == before.epoch else None
                 self.received.move(topic, before)
-                return self._put(Gap(topic=topic, lost=lost, position=str(before)))
-            if self.received.advance(topic, before) and topic not in self.delivered:
+                self._put(Gap(topic=topic, lost=lost, position=str(before)))
+            elif self.received.advance(topic, before) and topic not in self.delivered:
                 self.delivered.move(topic, before)
+            if self.is_pattern and not self.received.is_forgetful and self._is_behind(topic, place):
+                self._awaited[topic] = place
+
+    def catch_up(self) -> None:
+        """Moves a pattern's own place once a confirmation has said all, and nothing is missing that it says."""
+        if self._next is not None and not self._awaited and not self._renewed:
+            place, self._next = self._next, None
+            self._move_pattern(place)
 
     def event(self, event: Event, place: Position) -> None:
-        """Takes an event, unless it was here before."""
-        if self.received.advance(event.topic, place):
-            self._put(event)
+        """Takes an event, unless it was here before. One that jumps is behind a gap, told by the gateway or not."""
+        topic = event.topic
+        known = self.received.find(topic) if topic in self._unheard else None
+        if not self.received.advance(topic, place):
+            return
+        self._unheard.discard(topic)
+        if known is not None and known.epoch == place.epoch and known.offset + 1 < place.offset:
+            before = Position(place.epoch, place.offset - 1)
+            self._put(Gap(topic=topic, lost=before.offset - known.offset, position=str(before)))
+        self._put(event)
+        if topic in self._awaited and not self._is_behind(topic, self._awaited[topic]):
+            del self._awaited[topic]
+            self.catch_up()
 
     def is_renewing(self, topic: str) -> bool:
         """Whether a confirmation has said that a gap of the topic follows."""
@@ -117,9 +152,20 @@ class Feed:
     def gap(self, topic: str, lost: int | None) -> None:
         """Takes a gap. What is missing for the connection may have been here, by another subscription."""
         place = self._renewed.pop(topic, None)
-        if place is not None and self.is_pattern and topic == self.name:
-            self._put(Gap(topic=topic, lost=None, position=None))
-            return self._move_pattern(place)
+        self._unheard.discard(topic)
+        self._awaited.pop(topic, None)
+        self._take_gap(topic, lost, place)
+        self.catch_up()
+
+    def _take_gap(self, topic: str, lost: int | None, place: Position | None) -> None:
+        if self.is_pattern and topic == self.name:
+            # It is told of all its topics.
+            self._unheard.clear()
+            self._awaited.clear()
+            self._put(Gap(topic=topic, lost=lost, position=None))
+            if place is not None:
+                self._move_pattern(place)
+            return
         if place is not None:
             known = self.received.find(topic)
             if known == place:
@@ -145,6 +191,10 @@ class Feed:
     def _put(self, item: Event | Gap) -> None:
         self.buffer.put(item)
         self._arrived()
+
+    def _is_behind(self, topic: str, place: Position) -> bool:
+        known = self.received.find(topic)
+        return known is not None and known.epoch == place.epoch and known.offset < place.offset
 
     def _move_pattern(self, place: Position) -> None:
         self.received.move(self.name, place)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import sys
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -16,6 +17,23 @@ Callback = Callable[[Any], Awaitable[object] | object]
 
 #: What waits for callbacks; beyond it the oldest is dropped, and the log says so.
 WAITING_MAX = 1000
+
+
+if sys.version_info >= (3, 11):
+    Caller = asyncio.Task
+else:
+
+    class Caller(asyncio.Task[None]):
+        """A task that knows how often it was asked to end, which Python 3.10 does not say."""
+
+        _cancelling = 0
+
+        def cancel(self, msg: Any = None) -> bool:
+            self._cancelling += 1
+            return super().cancel(msg)
+
+        def cancelling(self) -> int:
+            return self._cancelling
 
 
 class Listeners:
@@ -50,15 +68,21 @@ class Listeners:
             log.warning("callbacks are too slow: one of %d things that waited for them was dropped", WAITING_MAX)
         self._waiting.append((kind, value))
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._call_all())
+            self._task = Caller(self._call_all())
 
     async def call(self, kind: str, value: Any) -> None:
-        """Calls those of a kind now."""
+        """Calls those of a kind now, in a `Caller`."""
         for callback in tuple(self._callbacks[kind]):
             try:
                 result = callback(value)
                 if inspect.isawaitable(result):
                     await result
+            except asyncio.CancelledError:
+                # Most often this task is to end; but it may be that of something the callback has awaited.
+                task = asyncio.current_task()
+                if not isinstance(task, Caller) or task.cancelling():
+                    raise
+                log.exception("a callback for %r awaited what was cancelled", kind)
             except Exception:
                 log.exception("a callback for %r failed", kind)
 

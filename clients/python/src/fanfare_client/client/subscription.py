@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 from .errors import BufferFull, Closed, FanfareError
 from .events import Event, Gap, Presence, SubscriptionState
 from .feed import Feed
-from .listeners import Callback, Listeners
+from .listeners import Callback, Caller, Listeners
 
 Overflow = Literal["drop-oldest", "end"]
 
@@ -30,6 +30,9 @@ class Subscription(AsyncIterator[Event | Gap]):
 
         async for event in client.subscribe("orders"):
             ...
+
+    It lasts until it or the client is closed, also when its loop is left: what comes fills its buffer then. Where a loop
+    may be left, `async with client.subscribe("orders") as orders` ends it.
 
     A loop gets `Event`s, each once and in order, and a `Gap` where some are missing. It survives lost
     connections. It ends when the subscription or the client is closed, and raises `RequestError` where the gateway
@@ -82,14 +85,16 @@ class Subscription(AsyncIterator[Event | Gap]):
     def on(self, kind: Literal["event", "gap", "presence", "state"], callback: Callback) -> Callable[[], None]:
         """Has `callback(value)` called: one at a time and in order. Returns what removes it.
 
-        `event` and `gap` are instead of a loop, and come in one order; `presence` has a `Presence`, and `state` the
-        `state`. A callback may be a coroutine function and may call the client.
+        `event` and `gap` are instead of a loop, which raises `RuntimeError` then, and come in one order; `presence`
+        has a `Presence`, and `state` the `state`. A callback may be a coroutine function and may call the client.
         """
         if kind in ("presence", "state"):
             return self._news.add(kind, callback)
+        if self._is_taking and self._caller is None:
+            raise RuntimeError(f"a loop takes the events of this subscription: {ONE_CONSUMER}")
         remove = self._items.add(kind, callback)
         if self._caller is None:
-            self._caller = asyncio.create_task(self._call())
+            self._caller = Caller(self._call())
         return remove
 
     def unsubscribe(self) -> None:
@@ -161,9 +166,11 @@ class Subscription(AsyncIterator[Event | Gap]):
             raise Closed(failure.reason, failure.status)
 
     async def _take(self, *, raises: bool) -> Event | Gap | None:
-        """The next item; none at the end."""
+        """The next item; none at the end. `raises`: for a loop."""
+        if raises and self._caller is not None and not self._caller.done():
+            raise RuntimeError(f"callbacks take the events of this subscription: {ONE_CONSUMER}")
         if self._is_taking:
-            raise RuntimeError("one consumer at a time: a loop, or callbacks")
+            raise RuntimeError(f"another loop takes the events of this subscription: {ONE_CONSUMER}")
         self._is_taking = True
         try:
             while not self.feed.buffer:
@@ -180,3 +187,9 @@ class Subscription(AsyncIterator[Event | Gap]):
     async def _call(self) -> None:
         while (item := await self._take(raises=False)) is not None:
             await self._items.call("event" if isinstance(item, Event) else "gap", item)
+
+
+ONE_CONSUMER = (
+    "it has one consumer at a time, a loop that is given events and gaps, or callbacks for both; "
+    "for another one subscribe once more"
+)

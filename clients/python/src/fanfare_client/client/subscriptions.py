@@ -204,6 +204,7 @@ class Subscriptions:
             self._joining.pop(subscription, None)
             if subscription.feed.is_pattern and not chunk.is_full:
                 self._join_flowing(subscription, topics)
+            subscription.feed.catch_up()
             self._live.add(subscription)
             subscription.change("active")
         return refused
@@ -249,10 +250,19 @@ class Subscriptions:
         for subscription in self._covering(presence.topic):
             subscription.tell_presence(presence)
 
-    def greet_inbox(self, user: str | None, *, is_first: bool) -> None:
-        """A connection has begun. An inbox without a place may have missed something since the last one."""
-        for inbox in self._inboxes:
-            if not is_first and user is not None and not inbox.feed.received:
+    def greet_inbox(
+        self, user: str | None, joining: list[Subscription] | None = None, *, has_missed: bool = False
+    ) -> None:
+        """A connection has begun, or these have joined it. Without a user nothing can come to an inbox.
+
+        With `has_missed` one without a place may have missed something since the last connection.
+        """
+        for inbox in list(self._inboxes) if joining is None else joining:
+            if user is None:
+                text = "an inbox is of a token's user, and this connection has none: give the client a token"
+                self.reject(inbox, RequestError("FORBIDDEN", text))
+                continue
+            if has_missed and not inbox.feed.received:
                 inbox.feed.gap(inbox_of(user), None)
             self._live.add(inbox)
             inbox.change("active")

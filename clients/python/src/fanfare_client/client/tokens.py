@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal
 
+from ..handshake import credential
 from .errors import GiveUp
 
 Reason = Literal["first", "expired", "refused", "requested"]
@@ -42,9 +43,10 @@ class Tokens:
         self.lose("first")
 
     def set(self, token: Token | None) -> None:
-        """Takes another source of tokens, which is asked at the next occasion."""
+        """Takes another source of tokens, asked at the next occasion. Raises `ValueError` for what is no token."""
+        own = None if token is None or callable(token) else _read(token)
         self._ask = token if callable(token) else None
-        self._token = None if callable(token) else token
+        self._token = own
         self._reason = None
         self._ends = None
         self.lose("requested")
@@ -67,11 +69,10 @@ class Tokens:
         if self._ask is None:
             return self._token
         token = await asyncio.wait_for(_call(self._ask, reason), TOKEN_SECONDS)
-        if token is not None and not isinstance(token, str):
-            raise TypeError(f"a token is a string, not {type(token).__name__}")
+        token = None if token is None else _read(token)
         if not token and reason in ("expired", "refused"):
             raise GiveUp(f"there is no token for one that was {reason}")
-        return token or None
+        return token
 
     def use(self, token: str, seconds: float) -> None:
         """The gateway has taken another one, which is valid for so long."""
@@ -87,6 +88,14 @@ class Tokens:
         """The token in use is of no use any more, or not to be used."""
         if self._ask is not None:
             self._reason = reason
+
+
+def _read(text: str) -> str | None:
+    """The token, without white space around it; none is one that is empty."""
+    token = credential(text)
+    if " " in token:
+        raise ValueError("a token is printable ASCII without spaces, which this one is not: is it the token alone?")
+    return token or None
 
 
 async def _call(ask: Callable[[Reason], Any], reason: Reason) -> Any:

@@ -5,9 +5,24 @@
             ...
 
 `connect` is a user's side, `Bridge` pushes to users and asks them, and `Backend` is an application's link. A thread
-runs the event loop, so connections are kept up while the application works.
+runs the event loop, so connections are kept up while the application works. `Event` and `Gap` are those of `connect`;
+those of `Backend` are in `fanfare_client.backend`.
 """
 
+from ..client import (
+    BufferFull,
+    Closed,
+    ConnectionLost,
+    Event,
+    FanfareError,
+    Gap,
+    GiveUp,
+    Presence,
+    RequestError,
+    Session,
+    State,
+    Status,
+)
 from .backend import (
     Answer,
     Backend,
@@ -15,8 +30,6 @@ from .backend import (
     ClientEvent,
     Connect,
     Disconnect,
-    Event,
-    Gap,
     LinkLost,
     Message,
     OperationError,
@@ -32,16 +45,26 @@ __all__ = [
     "Backend",
     "BackendError",
     "Bridge",
+    "BufferFull",
     "Client",
     "ClientEvent",
+    "Closed",
     "Connect",
+    "ConnectionLost",
     "Disconnect",
     "Event",
+    "FanfareError",
     "Gap",
+    "GiveUp",
     "LinkLost",
     "Message",
     "OperationError",
+    "Presence",
     "Refused",
+    "RequestError",
+    "Session",
+    "State",
+    "Status",
     "Subscribe",
     "Subscription",
     "Unsubscribe",

@@ -15,7 +15,7 @@ import functools
 import ssl as tls
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, TypeVar
@@ -39,7 +39,7 @@ from ..backend import (
     link,
 )
 from ..backend.operations import Operations
-from ..threads import LoopThread
+from ..threads import HasEnded, LoopThread
 
 __all__ = [
     "Answer",
@@ -128,12 +128,12 @@ class Backend(Operations[Answer], Iterator[Event]):
 
     def __enter__(self) -> Backend:
         """Waits for the first link. Raises `Refused` where the gateway will have none of it."""
-        self._thread = LoopThread("fanfare-backend")
+        self._thread = thread = LoopThread("fanfare-backend")
         self._backend.link_type = functools.partial(_Link, self._thread)
         try:
             self._call(self._backend.__aenter__())
         except BaseException:
-            self._end_thread()
+            self._end_thread(thread)
             raise
         return self
 
@@ -149,13 +149,13 @@ class Backend(Operations[Answer], Iterator[Event]):
             self._thread.loop.call_soon_threadsafe(self._backend.stop)
 
     def close(self) -> None:
-        """Writes what waits to be written, acknowledgements too, and closes the link."""
-        if self._thread is None:
-            return
-        try:
-            self._call(self._backend.close())
-        finally:
-            self._end_thread()
+        """Writes what waits to be written, acknowledgements too, and closes the link. From any thread."""
+        self._is_stopped = True
+        if (thread := self._thread) is not None:
+            try:
+                thread.end(self._backend.close())
+            finally:
+                self._end_thread(thread)
 
     def __iter__(self) -> Backend:
         return self
@@ -173,7 +173,10 @@ class Backend(Operations[Answer], Iterator[Event]):
         self._current = None
         while not self._is_stopped:
             if not self._taken:
-                self._taken.extend(self._call(self._take(timeout)))
+                try:
+                    self._taken.extend(self._call(self._take(timeout)))
+                except (HasEnded, CancelledError):
+                    return None
                 if not self._taken:
                     return None
             event = self._taken.popleft()
@@ -221,9 +224,9 @@ class Backend(Operations[Answer], Iterator[Event]):
             raise RuntimeError("use `with Backend(..) as backend`, and the backend inside of it")
         return thread.call(coroutine)
 
-    def _end_thread(self) -> None:
-        if self._thread is not None:
-            self._thread.end()
+    def _end_thread(self, thread: LoopThread) -> None:
+        thread.end()
+        if self._thread is thread:
             self._thread = None
 
 

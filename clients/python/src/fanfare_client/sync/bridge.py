@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ssl as tls
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
 from .. import bridge as asynchronous
 from ..bridge import Pushed
-from ..threads import LoopThread
+from ..threads import HasEnded, LoopThread
 
 
 class Bridge:
@@ -37,9 +38,7 @@ class Bridge:
 
     def close(self) -> None:
         """Closes the connections that are kept, and ends the thread."""
-        if not self._thread.loop.is_closed():
-            self._thread.call(self._close())
-            self._thread.end()
+        self._thread.end(self._close())
 
     def push(self, user: str, data: Mapping[str, Any], *, event_type: str | None = None) -> bool:
         """Tells a user something; whether the user is connected and has it on the way."""
@@ -56,7 +55,7 @@ class Bridge:
             while (answer := self._thread.call(_next(answers))) is not None:
                 yield answer
         finally:
-            if not self._thread.loop.is_closed():
+            with suppress(HasEnded):
                 self._thread.call(answers.aclose())
 
     async def _close(self) -> None:

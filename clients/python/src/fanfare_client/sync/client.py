@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl as tls
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Literal, TypeVar
 
@@ -13,7 +13,7 @@ from .. import client as asynchronous
 from ..client import Event, Gap, Session, State, Status
 from ..client.subscription import Overflow
 from ..client.tokens import Token
-from ..threads import LoopThread
+from ..threads import HasEnded, LoopThread
 
 T = TypeVar("T")
 
@@ -38,8 +38,8 @@ class Subscription(Iterator[Event | Gap]):
 
     @property
     def position(self) -> str | None:
-        """Behind the newest event that was given: `since` of a later subscription."""
-        return self._client._on_loop(lambda: self._inner.position)
+        """Behind the newest event that was given: `since` of a later subscription. Also once the client is closed."""
+        return self._client._on_loop_or_behind(lambda: self._inner.position)
 
     def ready(self) -> None:
         """Waits until the gateway has confirmed the subscription."""
@@ -50,11 +50,18 @@ class Subscription(Iterator[Event | Gap]):
         self._client._on_loop(lambda: self._inner.on(kind, self._client._in_thread(callback)))
 
     def next(self, timeout: float | None = None) -> Event | Gap | None:
-        """The next item; none after `timeout` seconds without one, or at the end."""
-        return self._client._call(self._next(timeout))
+        """The next item; none after `timeout` seconds without one, or at the end.
+
+        Once the client is closed, by another thread as well, it gives what had come, and then none.
+        """
+        try:
+            return self._client._call(self._next(timeout))
+        except (HasEnded, CancelledError):
+            return self._take_rest()
 
     def unsubscribe(self) -> None:
-        self._client._on_loop(self._inner.unsubscribe)
+        """Ends it, and the loop. What was not taken is dropped."""
+        self._client._on_loop_or_behind(self._inner.unsubscribe)
 
     def __iter__(self) -> Subscription:
         return self
@@ -80,6 +87,14 @@ class Subscription(Iterator[Event | Gap]):
         except (StopAsyncIteration, asyncio.TimeoutError):
             return None
 
+    def _take_rest(self) -> Event | Gap | None:
+        feed, error = self._inner.feed, self._inner.error
+        if feed.buffer:
+            return feed.take()
+        if error is not None:
+            raise error.with_traceback(None)
+        return None
+
 
 class Client:
     """As `fanfare_client.Client`, with `with` and calls that wait. From any thread."""
@@ -92,12 +107,12 @@ class Client:
 
     def __enter__(self) -> Client:
         """Waits until it is open. Raises `Closed` where another attempt would be refused, too."""
-        self._thread = LoopThread("fanfare-client")
+        self._thread = thread = LoopThread("fanfare-client")
         self._pool = ThreadPoolExecutor(CALLBACK_THREADS_MAX, "fanfare-callback")
         try:
             self._call(self._client.__aenter__())
         except BaseException:
-            self._end_thread()
+            self._end_thread(thread)
             raise
         return self
 
@@ -167,18 +182,17 @@ class Client:
         self._on_loop(self._client.reconnect)
 
     def close(self) -> None:
-        """Writes what waits to be written and closes. Loops end. Not from a callback."""
-        if self._thread is None:
-            return
-        try:
-            self._call(self._client.close())
-        finally:
-            self._end_thread()
+        """Writes what waits to be written and closes. Loops end. From any thread, but not from a callback."""
+        if (thread := self._thread) is not None:
+            try:
+                thread.end(self._client.close())
+            finally:
+                self._end_thread(thread)
 
     def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
         if (thread := self._thread) is None:
             coroutine.close()
-            raise RuntimeError("use `with connect(..) as client`, and the client inside of it")
+            raise HasEnded("use `with connect(..) as client`, and the client inside of it")
         return thread.call(coroutine)
 
     def _on_loop(self, function: Callable[[], T]) -> T:
@@ -187,13 +201,20 @@ class Client:
 
         return self._call(call())
 
+    def _on_loop_or_behind(self, function: Callable[[], T]) -> T:
+        """On the loop; once that has ended here, where nothing else is at it any more."""
+        try:
+            return self._on_loop(function)
+        except (HasEnded, CancelledError):
+            return function()
+
     def _in_thread(self, callback: Callable[[Any], object]) -> Callable[[Any], Any]:
         pool = self._pool
         return lambda value: asyncio.get_running_loop().run_in_executor(pool, callback, value)
 
-    def _end_thread(self) -> None:
-        if self._thread is not None:
-            self._thread.end()
+    def _end_thread(self, thread: LoopThread) -> None:
+        thread.end()
+        if self._thread is thread:
             self._thread = None
         if self._pool is not None:
             self._pool.shutdown(wait=False)
