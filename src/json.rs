@@ -422,7 +422,16 @@ mod tests {
         assert_eq!(key("7").as_deref(), Some("7"));
         assert_eq!(key(r#""7""#).as_deref(), Some(r#""7""#));
         assert_eq!(key(r#""\u0061bc""#).as_deref(), Some(r#""abc""#));
-        for none in ["null", "true", "[1]", "{}", r#""\ud800""#, "1.25", r#""abcd""#, r#""éé""#] {
+        for none in [
+            "null",
+            "true",
+            "[1]",
+            "{}",
+            r#""\ud800""#,
+            "1.25",
+            r#""abcd""#,
+            r#""éé""#,
+        ] {
             assert_eq!(key(none), None, "{none}");
         }
     }
