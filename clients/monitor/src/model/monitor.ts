@@ -21,7 +21,7 @@ export interface MonitorSnapshot {
   readonly status: ManagerStatus | undefined;
   /** Why the gateway cannot be asked who it is. */
   readonly searchError: string | undefined;
-  readonly session: { readonly clientId: string; readonly user: string | null; readonly role: string | null } | undefined;
+  readonly session: { readonly clientId: string | null; readonly user: string | null; readonly role: string | null } | undefined;
   readonly hasToken: boolean;
   /** Topics and patterns that the list of events shows. */
   readonly topics: readonly string[];
