@@ -20,14 +20,14 @@ const readme = {
   },
 };
 
-const browser = {
+const browser = () => ({
   enabled: true,
   headless: true,
   screenshotFailures: false,
   provider: playwright({ launchOptions: { executablePath, args: ["--no-sandbox"] } }),
   instances: [{ browser: "chromium" as const }],
   commands: { ...commands },
-};
+});
 const react = ["react", "react/jsx-dev-runtime", "react-dom/client", "react-dom/server"];
 const path = (relative: string) => fileURLToPath(new URL(relative, import.meta.url));
 
@@ -53,14 +53,14 @@ export default defineConfig({
         plugins: [readme],
         resolve: { alias: { "fanfare-client/react": path("src/react/index.ts") } },
         optimizeDeps: { include: react },
-        test: { name: "browser", include: ["tests/**/*.browser.test.{ts,tsx}"], browser },
+        test: { name: "browser", include: ["tests/**/*.browser.test.{ts,tsx}"], env: { REACT: "19" }, browser: browser() },
       },
       {
         extends: true,
         cacheDir: "node_modules/.vite-react-18",
         resolve: { alias: [{ find: /^(react|react-dom)(?=\/|$)/, replacement: path("tests/react-18/node_modules/$1") }] },
         optimizeDeps: { include: react },
-        test: { name: "react 18", include: ["tests/react/react.browser.test.tsx"], browser },
+        test: { name: "react 18", include: ["tests/react/react.browser.test.tsx"], env: { REACT: "18" }, browser: browser() },
       },
     ],
   },

@@ -108,9 +108,14 @@ def test_a_thread_is_ended_once_however_many_ask_for_it():
     thread.end()
 
 
+def signal_main(number):
+    """To the main thread: another one might take it from the process, and the main one go on waiting."""
+    signal.pthread_kill(threading.main_thread().ident, number)
+
+
 def test_a_signals_handler_may_end_a_thread_that_is_being_ended():
     async def last():
-        os.kill(os.getpid(), signal.SIGUSR1)
+        signal_main(signal.SIGUSR1)
         await asyncio.to_thread(handled.wait)
 
     def handle(*_):
@@ -130,7 +135,7 @@ def test_what_is_interrupted_has_ended_when_the_interrupt_goes_on():
     ended = []
 
     async def work():
-        os.kill(os.getpid(), signal.SIGINT)
+        signal_main(signal.SIGINT)
         try:
             await asyncio.Event().wait()
         finally:
@@ -151,7 +156,7 @@ def test_an_interrupted_question_is_an_interrupt_and_nothing_else():
     async def serve(reader, writer):
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-        os.kill(os.getpid(), signal.SIGINT)
+        signal_main(signal.SIGINT)
         with contextlib.suppress(OSError):
             await reader.read()
         writer.close()
@@ -173,7 +178,7 @@ def test_an_interrupt_ends_what_drops_a_cancellation(monkeypatch):
     monkeypatch.setattr("fanfare_client.threads.CANCEL_SECONDS", 0.05)
 
     async def work():
-        os.kill(os.getpid(), signal.SIGINT)
+        signal_main(signal.SIGINT)
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
         await asyncio.Event().wait()

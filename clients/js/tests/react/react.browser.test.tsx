@@ -1,3 +1,4 @@
+/// <reference types="vite/client" />
 // The hooks in a page, against a real gateway.
 import * as React from "react";
 import { type ReactNode, StrictMode, Suspense, useEffect, useState } from "react";
@@ -70,6 +71,10 @@ class Counted extends Plain {
   }
 }
 const options = { WebSocket: Counted as any };
+
+test("the React is the one that is meant", () => {
+  expect(React.version.split(".")[0]).toBe(import.meta.env["REACT"]);
+});
 
 test("StrictMode opens one socket, and unmounting leaves nothing behind", async () => {
   sockets.length = 0;
