@@ -225,9 +225,9 @@ SCENARIOS = {
         "9,000 silent connections: memory",
         (Variant("9,000", "idle --connections 9000 --patience 60", "9,000 idle connections", peers=True),),
     ),
-    "idle-19000": Scenario(
-        "19,000 silent connections, as many as a process with 20,000 files holds: memory",
-        (Variant("19,000", "idle --connections 19000 --source-addresses 2 --patience 120", "19,000 idle connections"),),
+    "idle-18900": Scenario(
+        "18,900 silent connections, as many as a process with 20,000 files holds: memory",
+        (Variant("18,900", "idle --connections 18900 --source-addresses 2 --patience 120", "18,900 idle connections"),),
     ),
     "idle-tls": Scenario(
         "9,000 silent connections over TLS: memory",
@@ -240,10 +240,10 @@ SCENARIOS = {
         (Variant("9,000", "idle --connections 9000 --transport wse --patience 60", "9,000 idle connections of wse"),),
         ("gateway",),
     ),
-    "idle-38000": Scenario(
-        "38,000 silent connections to two gateways on one port: memory",
-        (Variant("2 processes", "idle --connections 19000 --source-addresses 4 --patience 120",
-                 "38,000 idle connections, two processes on one port"),),
+    "idle-37800": Scenario(
+        "37,800 silent connections to two gateways on one port: memory",
+        (Variant("2 processes", "idle --connections 18900 --source-addresses 4 --patience 120",
+                 "37,800 idle connections, two processes on one port"),),
         ("gateway",),
         processes=2,
     ),
