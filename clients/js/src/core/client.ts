@@ -180,7 +180,7 @@ export function connect(url: string | URL, options: Options = {}): Client {
   }
 
   function failure(): FanfareError | undefined {
-    return /ended|closed/.test(status.state) ? status.error : undefined;
+    if (/ended|closed/.test(status.state)) return status.error;
   }
 
   function report(error: unknown): void {

@@ -11,6 +11,9 @@ const SILENT_MS_MIN = 40_000;
 /** For how long a publication may take. */
 const PUBLISH_MS_MAX = 30_000;
 
+/** After a publication without an answer it is connected again, and that one sent again, after so long. */
+const UNKNOWN_MS = 5_000;
+
 /** How often it is tried whether there is a WebSocket by now, and how often at most when the network or the page is back. */
 const UPGRADE_MS = 180_000;
 const UPGRADE_MS_MIN = 30_000;
@@ -223,9 +226,9 @@ export function openSse(
       else if (status === 429 || status === 503) later(text, (retryAfter(answer) ?? 1000) / 1000);
       else if (status < 500) failed("INVALID_MESSAGE", text);
       // It may be published: as with any lost connection, its key is sent again for as long as that is known.
-      else end(1006, text);
+      else end(1006, text, retryAfter(answer) ?? UNKNOWN_MS);
     } catch (error) {
-      end(1006, String(error));
+      end(1006, String(error), UNKNOWN_MS);
     } finally {
       clearTimeout(timer);
     }

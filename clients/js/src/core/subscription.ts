@@ -96,8 +96,6 @@ export interface Member {
   covers(topic: string): boolean;
   emit: Emitter<SubscriptionEvents<unknown>>["emit"];
   change(state: SubscriptionState, error?: FanfareError): void;
-  /** Whether it is active and has what the confirmation said would come first. */
-  isCurrent(): boolean;
   /** What a confirmation says of topics. */
   begin(topics: readonly (readonly [topic: string, place: Confirmed])[]): void;
   take(event: TopicEvent<any>): void;
@@ -162,8 +160,10 @@ export function createSubscription<T>(
   /** By topic, and the name's own: where the newest event stood, and the newest that a listener or a loop has got. */
   const received = new Map<string, string>();
   const delivered = new Map<string, string>();
-  /** By topic: where what is about to come ends, a gap or what was missed. A pattern's own place holds until then. */
-  const due = new Map<string, string>();
+  /** By topic: where what is about to come ends, a gap that was announced or what was missed. */
+  const due = new Map<string, [end: string, isGap: unknown]>();
+  /** Where a pattern itself stands once all of that has come. */
+  let goal: string | undefined;
   const queue: Entry[] = [];
   /** How many made room in the queue, before all that is in it, and where they leave topics. NaN: nobody knows. */
   let dropped = 0;
@@ -171,8 +171,6 @@ export function createSubscription<T>(
   /** What waits for an item or a state to look at. */
   const waiting: (() => void)[] = [];
   let isLooped = false;
-  /** Where what was missed ends, by the newest confirmation. */
-  let begun: string | undefined;
   let state: SubscriptionState = "pending";
   let error: FanfareError | undefined;
   /** Whether it was active on an earlier connection, or goes on from a saved position. */
@@ -241,22 +239,22 @@ export function createSubscription<T>(
   }
 
   function gap(topic: string, lost: number | null): boolean {
-    const place = due.get(topic);
-    due.delete(topic);
+    const [end, isGap] = due.get(topic) ?? [];
+    const place = isGap ? end : undefined;
     // What is for this user alone goes on wherever it is.
     if (name === INBOX) received.clear();
     else move(received, topic, place);
     push({ type: "gap", topic, lost, reason: "gateway" }, topic, place);
+    if (isGap) settle(topic);
     return !!place;
   }
 
-  /** Has a pattern's own place be that of its confirmation once all of its topics are. */
-  function settle(): void {
-    for (const [topic, place] of due) if (isPast(place, received.get(topic))) due.delete(topic);
-    if (isPattern(name) && begun && !due.size) {
-      set(name, begun);
-      begun = undefined;
-    }
+  /** What was about to come of a topic has come. */
+  function settle(topic?: string): void {
+    due.delete(topic!);
+    if (!goal || due.size) return;
+    set(name, goal);
+    goal = undefined;
   }
 
   const why = () =>
@@ -290,6 +288,7 @@ export function createSubscription<T>(
     const resumes = received.has(name);
     // Its own place was forgotten, or there never was one.
     if (wasActive && !resumes && state !== "active") gap(name, null);
+    let own: string | undefined;
     for (const [topic, { epoch, offset, recovered, count = 0 }] of topics) {
       if (!covers(topic)) continue;
       const isName = topic === name;
@@ -300,7 +299,8 @@ export function createSubscription<T>(
       // A gap follows, and until then the old place holds.
       const isGap = recovered === false && (known || resumes);
       if (!known && !isGap) set(topic, before(isName ? Math.min(last, count) : resumes && count));
-      else if (known !== live && !isGap && !(isName && isPattern(topic))) {
+      else if (isName && isPattern(topic)) own = live;
+      else if (known !== live && !isGap) {
         const isSame = recovered && sameEpoch(known!, live);
         // It may begin behind where this one is, at the newest events of another one.
         const lost = isSame ? +offset - count - +known!.split("-")[1]! : null;
@@ -309,9 +309,9 @@ export function createSubscription<T>(
           set(topic, recovered ? before(count) : live);
         }
       }
-      if (isName) begun = live;
-      if (isGap || !isName) due.set(topic, live);
+      if (isGap || !(own === live || isPast(live, received.get(topic)))) due.set(topic, [live, isGap]);
     }
+    goal = own ?? goal;
     settle();
     change("active");
   }
@@ -328,7 +328,7 @@ export function createSubscription<T>(
     },
     get position() {
       const own = delivered.get(name);
-      return own && (isPattern(name) ? JSON.stringify(Object.fromEntries([[name, own], ...delivered])) : own);
+      return own && (isPattern(name) ? JSON.stringify(Object.fromEntries(delivered)) : own);
     },
     on(type, listener) {
       queueMicrotask(drain);
@@ -371,14 +371,14 @@ export function createSubscription<T>(
     begin,
     gap,
     place: set,
-    isCurrent: () => state === "active" && (!begun || isPast(begun, received.get(name))),
     take(event: TopicEvent<any>) {
       const { topic, position: place } = event;
       const key = name === INBOX ? name : topic;
       if (state !== "active" || isPast(place, received.get(key))) return;
       move(received, key, place);
       push(event, key, place);
-      settle();
+      const [end = ""] = due.get(topic) ?? [];
+      if (isPast(end, place)) settle(topic);
     },
   };
   return member;

@@ -12,7 +12,7 @@ import { INBOX, type Member, type SubscriptionOptions, createSubscription } from
 const LAST_MARGIN = 100;
 
 /** Names in one message, so that it is not too large with their places. */
-const NAMES_MAX = 100;
+const NAMES_MAX = 400;
 
 /** Places in one message, unless there are more names or the gateway names another limit. */
 const RECOVER_MAX = 50;
@@ -136,7 +136,8 @@ export function createTopics(
     for (const member of [...members]) {
       const { name, last, places } = member;
       if (!confirmed.has(name)) continue;
-      const isNew = recover[name]?.epoch && !isPattern(name) && !places.has(name);
+      // Over SSE there is no more to ask for.
+      const isNew = recover[name]?.epoch && !(isSse || isPattern(name) || places.has(name));
       if (isNew && last > (topics[name]?.count ?? 0)) short.add(name);
       else member.begin(Object.entries<any>(topics));
     }
@@ -166,9 +167,8 @@ export function createTopics(
       const place = places.get(topic);
       const all = called(topic);
       const last = Math.max(0, ...all.map((member) => (member.places.has(topic) ? 0 : member.last)));
-      // Not while others are missing something. Where a stream goes on, it gives nothing twice.
-      const mayBegin = short.has(topic) || all.every((member) => member.isCurrent() || !member.places.has(topic));
-      if (last && mayBegin && !(place && isSse) && !isPattern(topic)) return [topic, { last: place ? last + LAST_MARGIN : last }];
+      // What others are missing comes first.
+      if (last && !isPattern(topic) && (!place || short.has(topic))) return [topic, { last: place ? last + LAST_MARGIN : last }];
       const [epoch, offset] = parse(place) ?? [];
       // A stream's place says nothing on a WebSocket: a gap is told.
       return [topic, epoch ? { epoch, offset } : isSse && place && { cursor: place.slice(4) }];

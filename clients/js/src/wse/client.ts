@@ -145,6 +145,8 @@ export class WSEClient implements HandlerRegistry {
   stop(): void {
     this.#started = false;
     this.connection.disconnect();
+    // What `refreshAuthToken` gave was for this login.
+    this.connection.setToken(this.#token);
     this.queue.setOwner(subjectOf(this.#token));
     clearTimeout(this.#drainTimer);
     this.#subscriptions.recovery.stop();
@@ -160,7 +162,9 @@ export class WSEClient implements HandlerRegistry {
     this.connection.reconnect();
   }
 
+  /** Closes, until {@link reconnect}: also where components that are mounted now are about to start it. */
   disconnect(): void {
+    this.#started = true;
     this.connection.disconnect();
   }
 
@@ -177,8 +181,9 @@ export class WSEClient implements HandlerRegistry {
   setToken(token: string | undefined): void {
     if (token === this.#token) return;
     this.#token = token;
-    this.#setOwner(subjectOf(token));
+    // What waits is stored as whose it was.
     this.connection.setToken(token);
+    this.#setOwner(subjectOf(token));
   }
 
   #setOwner(owner: string | undefined, isGreeted = false): void {
@@ -417,7 +422,7 @@ export class WSEClient implements HandlerRegistry {
         ...security,
         encryptionEnabled: enabled,
         encryptionAlgorithm: enabled ? "AES-GCM-256" : null,
-        messageSigningEnabled: this.config.security?.messageSignature === true && this.config.security.signingKey !== undefined,
+        messageSigningEnabled: this.config.security?.messageSignature === true,
       },
     }));
   }

@@ -237,7 +237,7 @@ export class ConnectionManager {
     const url = this.pool.getBestEndpoint(this.#failures > 0 ? this.#endpoint : null);
     const Socket = this.config.WebSocket ?? globalThis.WebSocket;
     if (url === undefined) return this.#giveUp("NO_ENDPOINT", "there is no endpoint: give `endpoints`");
-    if (!Socket) return this.#giveUp("NO_WEBSOCKET", "there is no WebSocket: give `WebSocket`");
+    if (!Socket) return this.#giveUp("NO_WEBSOCKET", "no WebSocket: give `WebSocket`");
     this.#endpoint = url;
     this.#wasGood = this.#ready = false;
     this.#details = { features: {} };
@@ -248,7 +248,7 @@ export class ConnectionManager {
       socket = new Socket(this.#address(url, place), protocols);
     } catch (error) {
       // An address that is none does not become one. What the browser says may have the token in it: then the error's name has to do.
-      const why = this.#token ? `${(error as Error | null)?.name}: no address, or a token that cannot be sent so (see \`tokenIn\`)` : String(error);
+      const why = this.#token ? `${(error as Error | null)?.name}: bad address or token (\`tokenIn\`)` : String(error);
       return this.#giveUp("BAD_ENDPOINT", `${url}: ${why}`);
     }
     socket.binaryType = "arraybuffer";

@@ -72,21 +72,25 @@ export const useWSEStore: Store<WSEState> = createStore(initialState());
 class Shared {
   readonly client: WSEClient;
   #users = 0;
+  /** Those of them that name a token. */
+  #named = 0;
 
   constructor(endpoints: readonly string[], config: UseWSEConfig, store: Store<WSEState> | undefined) {
     this.client = new WSEClient(endpoints, config, store);
   }
 
-  /** Opens it when all components that are mounted now are, since another one of them may have the token. */
-  acquire(): void {
-    if (this.#users++ === 0) queueMicrotask(() => this.#users > 0 && this.client.start());
-  }
-
-  /** Closes it when all that happens now has happened: a component that comes in the place of another keeps it open. */
-  release(): void {
-    this.#users--;
-    setTimeout(() => {
-      if (this.#users === 0) this.client.stop();
+  /**
+   * One more component uses it, or one less (-1). It opens when all that are mounted now are, since another one of them may
+   * have the token, and closes when all that happens now has happened: one that comes in the place of another keeps it open.
+   */
+  add(users: number, isNamed: boolean): void {
+    this.#users += users;
+    if (isNamed) this.#named += users;
+    (users > 0 ? queueMicrotask : setTimeout)(() => {
+      if (!this.#users) return this.client.stop();
+      // Of one that has left nothing is used: where nobody names a token there is none.
+      if (!this.#named) this.client.setToken(undefined);
+      this.client.start();
     });
   }
 }
@@ -122,7 +126,8 @@ export function useWSE(first?: UseWSEConfig | string | null, list?: readonly str
   const alone = typeof first === "object" && first !== null;
   const config = alone ? first : third;
   const token = (alone ? config.token : (first as string | null | undefined))?.trim() || undefined;
-  const connects = token !== undefined || (alone && !("token" in config));
+  const isNamed = token !== undefined;
+  const connects = isNamed || (alone && !("token" in config));
   const topics = (alone ? config.topics : list) ?? [];
 
   const endpoints = config.endpoints?.length ? config.endpoints : getEndpoints();
@@ -156,9 +161,9 @@ export function useWSE(first?: UseWSEConfig | string | null, list?: readonly str
   useEffect(() => {
     if (!connects) return;
     // One that names none uses what the others say.
-    if (token !== undefined) client.setToken(token);
-    shared.acquire();
-    return () => shared.release();
+    if (isNamed) client.setToken(token);
+    shared.add(1, isNamed);
+    return () => shared.add(-1, isNamed);
   }, [shared, token, connects]);
 
   // A snapshot changes when something has that was read from it.

@@ -58,7 +58,9 @@ export class Keeper {
       await this.#removeGone(storage);
       return storage.takeAll(owner, now);
     });
-    const taken = new Map(stored?.map((message) => [message.id, message]));
+    // Without a storage nobody else has them.
+    if (!stored) return;
+    const taken = new Map(stored.map((message) => [message.id, message]));
     if (!isCurrent()) return void (await this.#use((storage) => storage.put(owner, [...taken.values()])));
     for (const item of candidates) {
       // One that is no longer marked could not be stored, so no other page has it. The queue itself tells of expired ones.
@@ -114,6 +116,8 @@ export class Keeper {
       return await openIndexedDb();
     } catch (error) {
       this.log.warn("messages do not outlive the page:", error);
+      // Another time there may be one.
+      this.#storage = undefined;
       return undefined;
     }
   }

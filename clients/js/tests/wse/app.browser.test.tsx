@@ -12,6 +12,8 @@ let endpoint: string;
 let root: Root;
 let place: HTMLElement;
 let sockets: WebSocket[];
+/** What each was asked for with. */
+let asked: unknown[];
 const Native = globalThis.WebSocket;
 const errors: unknown[] = [];
 const note = (event: ErrorEvent | PromiseRejectionEvent) => errors.push("reason" in event ? event.reason : event.error);
@@ -28,10 +30,12 @@ afterAll(async () => {
 });
 beforeEach(() => {
   sockets = [];
+  asked = [];
   globalThis.WebSocket = class extends Native {
     constructor(address: string | URL, protocols?: string | string[]) {
       super(address, protocols);
       sockets.push(this);
+      asked.push(protocols);
     }
   };
   place = document.body.appendChild(document.createElement("div"));
@@ -160,6 +164,33 @@ test("of components that are mounted at once the one with the token counts", asy
   await expect.poll(() => text("up")).toBe("true");
   expect(sockets).toHaveLength(1);
   expect(sockets[0]!.protocol).toBe("bearer");
+});
+
+test("a component without a token does not go on with that of one who has logged out", async () => {
+  const mine = await token("ann");
+  const config = { endpoints: [`${endpoint}?out`], topics: ["out"] };
+  let client: WSEClient | undefined;
+  function Public() {
+    const wse = useWSE(config);
+    client = wse.client;
+    return <p aria-label="up">{String(wse.isConnected)}</p>;
+  }
+  function Member() {
+    useWSE(mine, [], config);
+    return null;
+  }
+  show(<div><Member key="member" /><Public key="public" /></div>);
+  await expect.poll(() => text("up")).toBe("true");
+  expect(asked).toEqual([["bearer", mine]]);
+  // Without a token this gateway takes nobody.
+  show(<div><Public key="public" /></div>);
+  await expect.poll(() => asked.length).toBeGreaterThan(1);
+  show(<div />);
+  await expect.poll(() => client?.store.getState().connectionState).toBe("pending");
+  const before = asked.length;
+  show(<div><Public key="later" /></div>);
+  await expect.poll(() => asked.length).toBeGreaterThan(before);
+  expect(asked.slice(1).every((protocols) => protocols === undefined)).toBe(true);
 });
 
 test("a component is rendered for what it reads alone", async () => {

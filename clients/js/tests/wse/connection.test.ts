@@ -319,6 +319,27 @@ test("what was sent before a greeting that never came is not the next one's afte
   expect(link.raw.join()).not.toContain("hers");
 });
 
+test("what a refresh has given ends with its login", async () => {
+  const one = client({ refreshAuthToken: async () => "ann.ann.two", tokenIn: "query" }, "cookie").start();
+  (await server.link()).socket.close(4401, "Token expired");
+  expect((await server.link()).path).toContain("access_token=ann.ann.two");
+  one.client.stop();
+  one.client.setToken("cookie");
+  one.client.start();
+  expect((await server.link()).path).toContain("access_token=cookie");
+});
+
+test("a close that comes before the start holds until it is to connect again", async () => {
+  const one = client();
+  one.client.disconnect();
+  one.client.start();
+  await handled();
+  expect(one.sockets).toHaveLength(0);
+  one.client.reconnect();
+  (await server.link()).ready();
+  await reaches(one, "connected");
+});
+
 test("another token of the same user, who is known by the greeting alone, keeps positions", async () => {
   const one = client({ tokenIn: "query" }, "opaque1").start("t");
   await (await server.link()).open();
