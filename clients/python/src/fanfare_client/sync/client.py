@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl as tls
+import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from types import TracebackType
@@ -104,6 +105,8 @@ class Client:
         #: From the entry to the end.
         self._thread: LoopThread | None = None
         self._pool: ThreadPoolExecutor | None = None
+        #: A signal's handler may close, too.
+        self._ending = threading.RLock()
 
     def __enter__(self) -> Client:
         """Waits until it is open. Raises `Closed` where another attempt would be refused, too."""
@@ -214,11 +217,14 @@ class Client:
 
     def _end_thread(self, thread: LoopThread) -> None:
         thread.end()
-        if self._thread is thread:
+        with self._ending:
+            # Another one who closes may have been first, and even entered again.
+            if self._thread is not thread:
+                return
             self._thread = None
-        if self._pool is not None:
-            self._pool.shutdown(wait=False)
-            self._pool = None
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown(wait=False)
 
 
 def connect(
