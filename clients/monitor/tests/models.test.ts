@@ -98,6 +98,20 @@ test("metrics: nothing is known of an outage, and a reading of before it is not 
   expect(samples.map(({ messagesIn }) => messagesIn)).toEqual([200, 250, 300]);
 });
 
+test("metrics: a gateway whose clock was set back is read on, and one answer that is late is not", async () => {
+  vi.useFakeTimers({ toFake: ["Date"], now: 1_700_000_000_000 });
+  const store = new MetricsStore();
+  const { samples, isCurrent } = await after(store, () => {
+    store.pass(true);
+    store.take(reading(100, 310), at(310));
+    store.take(reading(90, 305), at(305));
+    store.take(reading(150, 315), at(15));
+    store.take(reading(200, 320), at(20));
+  });
+  expect(samples.map(({ messagesIn, rateIn }) => [messagesIn, rateIn])).toEqual([[150, undefined], [200, 10]]);
+  expect(isCurrent).toBe(true);
+});
+
 test("agents: an agent is what the events have said of it", async () => {
   const store = new AgentsStore();
   const { agents, events, unnamed } = await after(store, () => {
