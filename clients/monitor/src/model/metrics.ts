@@ -52,14 +52,13 @@ export class MetricsStore extends FrameStore<MetricsSnapshot> {
     const { connections, subscriptions, messages_in, messages_out, uptime_seconds } = data;
     if (![connections, subscriptions, messages_in, messages_out, uptime_seconds].every(isNumber)) return;
     const time = Date.parse(String(timestamp)) || Date.now();
-    let last = this.#samples.at(-1);
-    if (last && time <= last.time) {
-      // The answer to a query that an event has overtaken.
-      if (last.time - time < HOLE_MS) return;
-      // The gateway's clock was set back: what was is later than what comes.
-      this.#samples = [];
-      last = undefined;
-    }
+    const newest = this.#samples.at(-1);
+    const late = newest ? newest.time - time : -1;
+    // The answer to a query that an event has overtaken.
+    if (late >= 0 && late < HOLE_MS) return;
+    // The gateway's clock was set back: what was is later than what comes.
+    if (late >= 0) this.#samples = [];
+    const last = this.#samples.at(-1);
     const reading = {
       time,
       connections: connections as number,
