@@ -59,22 +59,22 @@ struct Keys {
 
 impl Recent {
     /// The offset of the publication with this key.
-    pub(super) fn find(&self, topic: &str, key: &str, now_ms: u64) -> Option<u64> {
-        let keys = match key.starts_with(CLIENT) {
-            true => &self.clients,
-            false => &self.services,
-        };
-        keys.find(&self.digest(topic, key), now_ms)
+    pub(super) fn find(&mut self, topic: &str, key: &str, now_ms: u64) -> Option<u64> {
+        let digest = self.digest(topic, key);
+        self.keys_like(key).find(digest, now_ms)
     }
 
     /// Records the offset of a publication.
     pub(super) fn note(&mut self, topic: &str, key: &str, offset: u64, now_ms: u64) {
         let digest = self.digest(topic, key);
-        let keys = match key.starts_with(CLIENT) {
+        self.keys_like(key).note(digest, offset, now_ms);
+    }
+
+    fn keys_like(&mut self, key: &str) -> &mut Keys {
+        match key.starts_with(CLIENT) {
             true => &mut self.clients,
             false => &mut self.services,
-        };
-        keys.note(digest, offset, now_ms);
+        }
     }
 
     /// Forgets keys whose time is over, at most [`SWEPT_MAX`] of each kind.
@@ -94,8 +94,8 @@ impl Recent {
 }
 
 impl Keys {
-    fn find(&self, digest: &Digest, now_ms: u64) -> Option<u64> {
-        let &(offset, came) = self.offsets.get(digest)?;
+    fn find(&self, digest: Digest, now_ms: u64) -> Option<u64> {
+        let &(offset, came) = self.offsets.get(&digest)?;
         is_kept(came, now_ms).then_some(offset)
     }
 
