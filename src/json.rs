@@ -92,6 +92,10 @@ impl<'a> Raw<'a> {
     /// and where the string or number has more than `bytes_max` bytes.
     #[must_use]
     pub fn as_key(self, bytes_max: usize) -> Option<Cow<'a, str>> {
+        // An escape has six bytes at most, and stands for one at least. Nothing longer is copied.
+        if self.0.len() > 6 * bytes_max + 2 {
+            return None;
+        }
         let (key, bytes) = match self.as_string() {
             Some(Cow::Owned(text)) => (Cow::Owned(format!("\"{text}\"")), text.len()),
             Some(Cow::Borrowed(text)) => (Cow::Borrowed(self.0), text.len()),

@@ -150,14 +150,13 @@ impl<L: Lanes> Turn<'_, L> {
         receipt: Option<Receipt>,
     ) -> PublishResult {
         let (topic, now) = (post.topic, self.now);
-        if !post.key.is_empty() {
-            let known = self.engine.homes.recent.find(topic, post.key, now.ms);
-            if let Some(offset) = known {
-                return PublishResult::Stored(Stored {
-                    offset,
-                    ..Stored::default()
-                });
-            }
+        let recent = &self.engine.homes.recent;
+        let key = (!post.key.is_empty()).then(|| recent.digest(topic, post.key));
+        if let Some(offset) = key.and_then(|key| recent.find(key, now.ms)) {
+            return PublishResult::Stored(Stored {
+                offset,
+                ..Stored::default()
+            });
         }
         if post.only_live && !self.engine.homes.home.is_wanted(topic) {
             count_push(self.counters, post);
@@ -191,8 +190,8 @@ impl<L: Lanes> Turn<'_, L> {
             let offset = homes.home.take(id, post, now);
             (offset, Offsets::At(offset))
         };
-        if !post.key.is_empty() {
-            homes.recent.note(topic, post.key, offset, now.ms);
+        if let Some(key) = key {
+            homes.recent.note(key, offset, now.ms);
         }
         self.counters.publications.add(1);
         count_push(self.counters, post);

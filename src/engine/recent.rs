@@ -39,6 +39,13 @@ pub fn client_key(user: &str, key: &str) -> String {
 /// with keys drawn at random, so that no two can be found that have the same.
 type Digest = [u64; 2];
 
+/// The key of a publication, as it is looked up.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct KeyDigest {
+    digest: Digest,
+    is_client: bool,
+}
+
 /// The keys of recent publications, and their offsets. Clients cannot make it forget those of services.
 ///
 /// Memory: 130 bytes a key at most, [`KEYS_MAX`] of services and as many of clients.
@@ -58,23 +65,36 @@ struct Keys {
 }
 
 impl Recent {
+    /// The key of a publication to `topic`.
+    ///
+    /// Cost: two hashes of both.
+    pub(super) fn digest(&self, topic: &str, key: &str) -> KeyDigest {
+        KeyDigest {
+            // A pair, since a concatenation would be ambiguous (hostile-inputs.md A16).
+            digest: self
+                .hashers
+                .each_ref()
+                .map(|hasher| hasher.hash_one((topic, key))),
+            is_client: key.starts_with(CLIENT),
+        }
+    }
+
     /// The offset of the publication with this key.
-    pub(super) fn find(&mut self, topic: &str, key: &str, now_ms: u64) -> Option<u64> {
-        let digest = self.digest(topic, key);
-        self.keys_like(key).find(digest, now_ms)
+    pub(super) fn find(&self, key: KeyDigest, now_ms: u64) -> Option<u64> {
+        let keys = match key.is_client {
+            true => &self.clients,
+            false => &self.services,
+        };
+        keys.find(key.digest, now_ms)
     }
 
     /// Records the offset of a publication.
-    pub(super) fn note(&mut self, topic: &str, key: &str, offset: u64, now_ms: u64) {
-        let digest = self.digest(topic, key);
-        self.keys_like(key).note(digest, offset, now_ms);
-    }
-
-    fn keys_like(&mut self, key: &str) -> &mut Keys {
-        match key.starts_with(CLIENT) {
+    pub(super) fn note(&mut self, key: KeyDigest, offset: u64, now_ms: u64) {
+        let keys = match key.is_client {
             true => &mut self.clients,
             false => &mut self.services,
-        }
+        };
+        keys.note(key.digest, offset, now_ms);
     }
 
     /// Forgets keys whose time is over, at most [`SWEPT_MAX`] of each kind.
@@ -83,13 +103,6 @@ impl Recent {
             keys.forget(now_ms, SWEPT_MAX);
             keys.shrink();
         }
-    }
-
-    /// A pair, since a concatenation would be ambiguous (hostile-inputs.md A16).
-    fn digest(&self, topic: &str, key: &str) -> Digest {
-        self.hashers
-            .each_ref()
-            .map(|hasher| hasher.hash_one((topic, key)))
     }
 }
 
@@ -143,14 +156,23 @@ fn is_kept(came_ms: u64, now_ms: u64) -> bool {
 mod tests {
     use super::*;
 
+    fn note(recent: &mut Recent, (topic, key): (&str, &str), offset: u64, now_ms: u64) {
+        let key = recent.digest(topic, key);
+        recent.note(key, offset, now_ms);
+    }
+
+    fn find(recent: &Recent, topic: &str, key: &str, now_ms: u64) -> Option<u64> {
+        recent.find(recent.digest(topic, key), now_ms)
+    }
+
     #[test]
     fn a_key_is_remembered_for_its_topic_and_five_minutes() {
         let mut recent = Recent::default();
-        recent.note("a", "k", 7, 1000);
-        assert_eq!(recent.find("a", "k", 1000 + KEPT_MS - 1), Some(7));
-        assert_eq!(recent.find("ak", "", 1000), None);
-        assert_eq!(recent.find("b", "k", 1000), None);
-        assert_eq!(recent.find("a", "k", 1000 + KEPT_MS), None);
+        note(&mut recent, ("a", "k"), 7, 1000);
+        assert_eq!(find(&recent, "a", "k", 1000 + KEPT_MS - 1), Some(7));
+        assert_eq!(find(&recent, "ak", "", 1000), None);
+        assert_eq!(find(&recent, "b", "k", 1000), None);
+        assert_eq!(find(&recent, "a", "k", 1000 + KEPT_MS), None);
         recent.sweep(1000 + KEPT_MS - 1);
         assert_eq!(recent.services.offsets.len(), 1);
         recent.sweep(1000 + KEPT_MS);
@@ -160,10 +182,10 @@ mod tests {
     #[test]
     fn a_key_that_is_recorded_anew_is_remembered_from_then() {
         let mut recent = Recent::default();
-        recent.note("a", "k", 1, 0);
-        recent.note("a", "k", 2, KEPT_MS);
+        note(&mut recent, ("a", "k"), 1, 0);
+        note(&mut recent, ("a", "k"), 2, KEPT_MS);
         recent.sweep(KEPT_MS);
-        assert_eq!(recent.find("a", "k", 2 * KEPT_MS - 1), Some(2));
+        assert_eq!(find(&recent, "a", "k", 2 * KEPT_MS - 1), Some(2));
         assert_eq!(recent.services.order.len(), 1);
     }
 
@@ -171,9 +193,14 @@ mod tests {
     fn many_keys_go_a_few_at_a_time_and_their_memory_with_them() {
         let mut recent = Recent::default();
         for offset in 0..20 * SWEPT_MAX as u64 {
-            recent.note("a", &client_key("ann", &offset.to_string()), offset, 0);
+            note(
+                &mut recent,
+                ("a", &client_key("ann", &offset.to_string())),
+                offset,
+                0,
+            );
         }
-        recent.note("a", &client_key("ann", "x"), 1, KEPT_MS);
+        note(&mut recent, ("a", &client_key("ann", "x")), 1, KEPT_MS);
         assert_eq!(
             recent.clients.order.len(),
             20 * SWEPT_MAX + 1 - FORGOTTEN_WITH_EACH
@@ -198,10 +225,10 @@ mod tests {
     fn the_oldest_keys_go_first() {
         let mut recent = Recent::default();
         for offset in 0..=KEYS_MAX as u64 {
-            recent.note("a", &offset.to_string(), offset, 0);
+            note(&mut recent, ("a", &offset.to_string()), offset, 0);
         }
-        assert_eq!(recent.find("a", "0", 0), None);
-        assert_eq!(recent.find("a", "1", 0), Some(1));
+        assert_eq!(find(&recent, "a", "0", 0), None);
+        assert_eq!(find(&recent, "a", "1", 0), Some(1));
         assert_eq!(recent.services.offsets.len(), KEYS_MAX);
     }
 
@@ -215,21 +242,26 @@ mod tests {
             client_key("an", r#"n"k""#),
         ];
         for (offset, key) in (1..).zip(&keys) {
-            assert_eq!(recent.find("a", key, 0), None, "{key}");
-            recent.note("a", key, offset, 0);
+            assert_eq!(find(&recent, "a", key, 0), None, "{key}");
+            note(&mut recent, ("a", key), offset, 0);
         }
         for (offset, key) in (1..).zip(&keys) {
-            assert_eq!(recent.find("a", key, 0), Some(offset), "{key}");
+            assert_eq!(find(&recent, "a", key, 0), Some(offset), "{key}");
         }
     }
 
     #[test]
     fn clients_do_not_make_it_forget_the_keys_of_services() {
         let mut recent = Recent::default();
-        recent.note("a", "7", 1, 0);
+        note(&mut recent, ("a", "7"), 1, 0);
         for offset in 0..=KEYS_MAX as u64 {
-            recent.note("a", &client_key("ann", &offset.to_string()), offset, 0);
+            note(
+                &mut recent,
+                ("a", &client_key("ann", &offset.to_string())),
+                offset,
+                0,
+            );
         }
-        assert_eq!(recent.find("a", "7", 0), Some(1));
+        assert_eq!(find(&recent, "a", "7", 0), Some(1));
     }
 }
