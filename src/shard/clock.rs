@@ -39,18 +39,31 @@ impl Clock {
 
     /// Sets the wall clock by the system's, which may have been stepped, and refreshes. Called at each tick.
     pub fn set(&self) {
+        let (mut took, mut wall_start) = (Duration::MAX, Duration::ZERO);
         for _ in 0..READS_MAX {
             let before = self.start.elapsed();
             let wall = SystemTime::now()
                 .duration_since(SystemTime::UNIX_EPOCH)
                 .unwrap_or(Duration::ZERO);
-            self.wall_start.set(wall.saturating_sub(before));
+            let reading = self.start.elapsed().saturating_sub(before);
+            if reading < took {
+                (took, wall_start) = (reading, wall.saturating_sub(before));
+            }
             // A thread that has to wait between the two would take the time that it has waited for a step.
-            if self.start.elapsed().saturating_sub(before) < READ_TOGETHER {
+            if took < READ_TOGETHER {
                 break;
             }
         }
+        self.step_to(wall_start, took);
         self.refresh();
+    }
+
+    /// Sets what the wall clock said at `start`, unless it differs by no more than its reading may be wrong, which is no
+    /// step: the wall clock would go back by that.
+    fn step_to(&self, wall_start: Duration, error_max: Duration) {
+        if wall_start.abs_diff(self.wall_start.get()) > error_max.max(READ_TOGETHER) {
+            self.wall_start.set(wall_start);
+        }
     }
 
     /// Reads the monotonic clock. Called when a task is polled. The wall clock goes on with it from the last
@@ -125,5 +138,20 @@ mod tests {
         );
         clock.set();
         assert!(clock.wall_ms() >= was_ms && clock.now_ms() < clock.wall_ms());
+    }
+
+    #[test]
+    fn the_wall_clock_is_stepped_by_more_than_its_reading_may_be_wrong() {
+        let clock = Clock::since(Instant::now());
+        let was = clock.wall_start.get();
+        let (little, much) = (READ_TOGETHER, Duration::from_millis(5));
+        for same in [was - little, was + little] {
+            clock.step_to(same, Duration::ZERO);
+            assert_eq!(clock.wall_start.get(), was);
+        }
+        clock.step_to(was - much, much);
+        assert_eq!(clock.wall_start.get(), was, "it took as long to read");
+        clock.step_to(was - much, little);
+        assert_eq!(clock.wall_start.get(), was - much);
     }
 }
