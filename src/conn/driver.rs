@@ -157,7 +157,7 @@ const STEPS_PER_TURN: usize = 20_000;
 
 /// Bytes discarded from a peer between our close frame and its answer. After that many it is not read from until the
 /// close timeout: closing a socket with unread input resets the connection, and the close frame may be lost.
-const DISCARDED_BYTES_MAX: usize = 1024 * 1024;
+pub(super) const DISCARDED_BYTES_MAX: usize = 1024 * 1024;
 
 /// A token bucket for control frames: `websocket.max_control_frames_per_second`, with a burst of twice as many.
 #[derive(Default)]
@@ -253,7 +253,7 @@ impl Future for WebSocketDriver {
 
 /// Reschedules this task behind all ready tasks and a poll of the sockets, so that a flooding peer does not delay input
 /// that has arrived on other sockets.
-fn reschedule(cx: &mut Context<'_>) {
+pub(super) fn reschedule(cx: &mut Context<'_>) {
     let _ = pin!(tokio::task::yield_now()).poll(cx);
 }
 

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use super::claim::{Received, StreamClaim};
 use super::connection::Connection;
+use super::driver::{DISCARDED_BYTES_MAX, reschedule};
 use super::records::Records;
 use super::session::Flow;
 use crate::net::Stream;
@@ -71,19 +72,27 @@ impl Future for StreamDriver {
             if connection.poll_end(cx).is_ready() {
                 return Poll::Ready(());
             }
-            let read = shard.with_scratch(|scratch, _| connection.poll_read(cx, scratch));
-            match ready!(read) {
-                0 => {
-                    connection.note_end(Disconnect::Gone);
-                    return Poll::Ready(());
-                }
-                read => {
-                    shard.counters.bytes_in.add(read as u64);
-                    *ignored = ignored.saturating_add(read);
-                }
+            // No longer read, the client is stopped by its TCP window until it is closed.
+            if *ignored > DISCARDED_BYTES_MAX {
+                return Poll::Pending;
             }
+            let (read, is_full) = ready!(shard.with_scratch(|scratch, _| {
+                let read = connection.poll_read(cx, scratch);
+                read.map(|read| (read, read == scratch.len()))
+            }));
+            if read == 0 {
+                connection.note_end(Disconnect::Gone);
+                return Poll::Ready(());
+            }
+            shard.counters.bytes_in.add(read as u64);
+            *ignored += read;
             if *ignored > IGNORED_BYTES_MAX {
                 connection.begin_close(Disconnect::Unsupported);
+            }
+            if is_full {
+                // One buffer of input per turn.
+                reschedule(cx);
+                return Poll::Pending;
             }
         }
     }
