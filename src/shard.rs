@@ -197,7 +197,9 @@ impl Shard {
         let (counters, hub, open) = (&self.counters, engine.hub(), links.open());
         counters.connections.set(open.connections);
         counters.streams.set(open.streams);
-        counters.set_open_by_dialect(links.open_by_dialect());
+        if let Some(open) = links.changed_by_dialect() {
+            counters.set_open_by_dialect(open);
+        }
         counters.handshakes.set(handshakes.open() as u64);
         counters
             .tls_handshakes_open

@@ -787,6 +787,21 @@ impl Hub {
 
     /// Queues `frame` for one peer.
     pub fn send(&mut self, slot: Slot, priority: Priority, frame: &[u8]) -> Enqueue {
+        self.send_written(
+            slot,
+            priority,
+            (frame.len(), |out| out.extend_from_slice(frame)),
+        )
+    }
+
+    /// Queues a frame of `len` bytes, which `write` appends, for one peer.
+    #[inline]
+    pub fn send_written(
+        &mut self,
+        slot: Slot,
+        priority: Priority,
+        (len, write): (usize, impl FnOnce(&mut Vec<u8>)),
+    ) -> Enqueue {
         let Some(peer) = self
             .peers
             .get_mut(slot.index())
@@ -797,7 +812,7 @@ impl Hub {
         let limits = limits_of(self.limits.outbox, peer);
         let outbox = outbox_of(&mut peer.outbox, &mut self.spare);
         let bytes = outbox.bytes();
-        let dropped = outbox.push(priority, frame, limits);
+        let dropped = outbox.push(priority, (len, write), limits);
         self.held = self.held + outbox.bytes() - bytes;
         let lost = u32::try_from(dropped).unwrap_or(u32::MAX);
         peer.lost = peer.lost.saturating_add(lost);

@@ -60,30 +60,24 @@ impl Codec {
         }
     }
 
-    /// Encodes a message for a peer. `window_bits`: its negotiated compression window, if any; `compress_from`: the smallest
-    /// message to compress, if it is its own.
-    pub(super) fn message(
-        &mut self,
-        (window_bits, compress_from): (Option<u8>, Option<usize>),
-        opcode: OpCode,
-        payload: &[u8],
-    ) -> &[u8] {
+    /// The smallest message that is compressed, unless it says otherwise.
+    pub(super) fn deflate_min_bytes(&self) -> usize {
+        self.deflate_min_bytes
+    }
+
+    /// The frame of a message, compressed for a peer with that window.
+    pub(super) fn compressed(&mut self, window_bits: u8, opcode: OpCode, payload: &[u8]) -> &[u8] {
+        self.deflated.clear();
+        self.deflater
+            .compress(window_bits, payload, &mut self.deflated);
         self.frame.clear();
-        let bytes_min = compress_from.unwrap_or(self.deflate_min_bytes);
-        match window_bits.filter(|_| payload.len() >= bytes_min) {
-            None => put_frame(&mut self.frame, opcode, payload),
-            Some(bits) => {
-                self.deflated.clear();
-                self.deflater.compress(bits, payload, &mut self.deflated);
-                put_header(&mut self.frame, opcode, true, self.deflated.len());
-                self.frame.extend_from_slice(&self.deflated);
-            }
-        }
+        put_header(&mut self.frame, opcode, true, self.deflated.len());
+        self.frame.extend_from_slice(&self.deflated);
         &self.frame
     }
 
-    /// A ping or pong.
-    pub(super) fn control(&mut self, opcode: OpCode, payload: &[u8]) -> &[u8] {
+    /// The frame of a message as it is, or a ping or pong.
+    pub(super) fn plain(&mut self, opcode: OpCode, payload: &[u8]) -> &[u8] {
         self.frame.clear();
         put_frame(&mut self.frame, opcode, payload);
         &self.frame

@@ -1,5 +1,6 @@
 //! The sockets of a shard by slot, with their timestamps: the flush writes to them, the ticker checks them.
 
+use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::num::{NonZeroU32, NonZeroU64};
 use std::task::{Context, Poll, Waker};
@@ -115,6 +116,8 @@ pub(super) struct Links {
     open: OpenCount,
     /// The same by protocol, of connections that have begun.
     open_by_dialect: [u64; DIALECTS_MAX],
+    /// It is not what [`Self::changed_by_dialect`] has told last.
+    is_changed: Cell<bool>,
     writes: u64,
     writes_short: u64,
     bytes_out: u64,
@@ -210,6 +213,7 @@ impl Links {
         self.open.streams -= u64::from(is_stream);
         if let Some(dialect) = dialect {
             self.open_by_dialect[dialect.index()] -= 1;
+            self.is_changed.set(true);
         }
     }
 
@@ -230,12 +234,14 @@ impl Links {
         link.dialect = dialect;
         if let Some(dialect) = dialect {
             self.open_by_dialect[dialect.index()] += 1;
+            self.is_changed.set(true);
         }
     }
 
-    /// The connections that have begun and are not closing, by the number of their protocol.
-    pub(super) fn open_by_dialect(&self) -> &[u64; DIALECTS_MAX] {
-        &self.open_by_dialect
+    /// The connections that have begun and are not closing, by the number of their protocol, if they are others than when
+    /// this was last asked.
+    pub(super) fn changed_by_dialect(&self) -> Option<&[u64; DIALECTS_MAX]> {
+        self.is_changed.take().then_some(&self.open_by_dialect)
     }
 
     pub(super) fn open(&self) -> OpenCount {

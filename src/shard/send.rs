@@ -10,6 +10,7 @@ use crate::id::{PeerId, Priority};
 use crate::net::Seal;
 use crate::ws::OpCode;
 use crate::ws::deflate::Inflater;
+use crate::ws::encode::{frame_len, put_frame};
 
 impl Shard {
     /// Queues encoded bytes: frames, or an HTTP head.
@@ -39,8 +40,18 @@ impl Shard {
         };
         let queued = {
             let mut codec = self.buffers.codec.borrow_mut();
-            let frame = codec.message((window_bits, compress_from), opcode, payload);
-            core.engine.send(peer, priority, frame)
+            let bytes_min = compress_from.unwrap_or_else(|| codec.deflate_min_bytes());
+            match window_bits.filter(|_| payload.len() >= bytes_min) {
+                None => {
+                    let write = |out: &mut Vec<u8>| put_frame(out, opcode, payload);
+                    let frame = (frame_len(payload.len()), write);
+                    core.engine.send_written(peer, priority, frame)
+                }
+                Some(bits) => {
+                    let frame = codec.compressed(bits, opcode, payload);
+                    core.engine.send(peer, priority, frame)
+                }
+            }
         };
         if matches!(queued, Enqueue::Overflow(_))
             && self.applications.members.borrow().contains(&peer)
@@ -99,7 +110,7 @@ impl Shard {
         let mut core = self.core.borrow_mut();
         {
             let mut codec = self.buffers.codec.borrow_mut();
-            let frame = codec.message((None, None), OpCode::Text, &text);
+            let frame = codec.plain(OpCode::Text, &text);
             core.engine.send_kept(peer, frame);
         }
         self.note_queued(&mut core, Enqueue::Gone);
@@ -130,7 +141,7 @@ impl Shard {
         let mut core = self.core.borrow_mut();
         {
             let mut codec = self.buffers.codec.borrow_mut();
-            let frame = codec.message((None, None), OpCode::Text, text);
+            let frame = codec.plain(OpCode::Text, text);
             core.engine.send_reformatted(peer, frame);
         }
         self.note_queued(&mut core, Enqueue::Gone);
@@ -183,7 +194,7 @@ impl Shard {
     pub fn send_pong(&self, peer: PeerId, payload: &[u8]) {
         let mut core = self.core.borrow_mut();
         let mut codec = self.buffers.codec.borrow_mut();
-        let frame = codec.control(OpCode::Pong, payload);
+        let frame = codec.plain(OpCode::Pong, payload);
         let queued = core.engine.send_pong(peer, frame);
         self.note_queued(&mut core, queued);
     }
@@ -192,7 +203,7 @@ impl Shard {
     pub(super) fn send_ping(&self, peer: PeerId) {
         let mut core = self.core.borrow_mut();
         let mut codec = self.buffers.codec.borrow_mut();
-        let frame = codec.control(OpCode::Ping, b"");
+        let frame = codec.plain(OpCode::Ping, b"");
         let queued = core.engine.send(peer, Priority::Critical, frame);
         self.note_queued(&mut core, queued);
     }

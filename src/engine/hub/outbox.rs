@@ -80,13 +80,17 @@ impl Class {
 }
 
 impl Outbox {
-    /// Queues one frame. Returns how many messages were dropped: queued ones of a lower or the same class, oldest
-    /// first, or this one.
-    pub(crate) fn push(&mut self, priority: Priority, frame: &[u8], limits: OutboxLimits) -> usize {
+    /// Queues one frame of `len` bytes, which `write` appends. Returns how many messages were dropped: queued ones of a
+    /// lower or the same class, oldest first, or this one.
+    pub(crate) fn push(
+        &mut self,
+        priority: Priority,
+        (len, write): (usize, impl FnOnce(&mut Vec<u8>)),
+        limits: OutboxLimits,
+    ) -> usize {
         let mut dropped = 0;
         while self.messages > 0
-            && (self.own_bytes() + frame.len() > limits.bytes_max
-                || self.messages >= limits.messages_max)
+            && (self.own_bytes() + len > limits.bytes_max || self.messages >= limits.messages_max)
         {
             match self.lowest() {
                 Some(lowest) if lowest <= priority => self.drop_oldest(lowest),
@@ -95,9 +99,11 @@ impl Outbox {
             dropped += 1;
         }
         let class = &mut self.classes[priority as usize];
-        class.bytes.extend_from_slice(frame);
-        class.ends.push_back(class.bytes.len());
-        self.bytes += frame.len();
+        let end = class.bytes.len() + len;
+        write(&mut class.bytes);
+        debug_assert_eq!(class.bytes.len(), end);
+        class.ends.push_back(end);
+        self.bytes += len;
         self.messages += 1;
         dropped
     }
@@ -235,6 +241,14 @@ impl Outbox {
     /// many of the bytes were not from here.
     pub(crate) fn advance(&mut self, mut written: usize, carry: &mut Vec<u8>) -> usize {
         for (rank, class) in self.classes.iter_mut().rev().enumerate() {
+            let waiting = class.waiting().len();
+            if written >= waiting {
+                // Whole, as most are: its frames are not looked at.
+                self.bytes -= waiting;
+                self.messages -= class.ends.len();
+                written -= waiting;
+                class.ends.clear();
+            }
             while written > 0 {
                 let Some(frame) = class.pop() else { break };
                 let cut = written.min(frame.len());
@@ -325,11 +339,16 @@ mod tests {
         messages_max: 4,
     };
 
+    fn push(outbox: &mut Outbox, priority: Priority, frame: &[u8], limits: OutboxLimits) -> usize {
+        let write = |out: &mut Vec<u8>| out.extend_from_slice(frame);
+        outbox.push(priority, (frame.len(), write), limits)
+    }
+
     fn check(pushes: &[(Priority, &str)], dropped: usize, expected: &str) {
         let mut outbox = Outbox::default();
         let mut given_up = 0;
         for (priority, text) in pushes {
-            given_up += outbox.push(*priority, text.as_bytes(), LIMITS);
+            given_up += push(&mut outbox, *priority, text.as_bytes(), LIMITS);
         }
         let bytes: Vec<u8> = outbox.slices().flatten().copied().collect();
         assert_eq!(String::from_utf8(bytes).unwrap(), expected);
@@ -410,12 +429,12 @@ mod tests {
         use Priority::{Background, Critical, High, Normal};
         let mut outbox = Outbox::default();
         for (priority, text) in [(Background, "b"), (Normal, "n"), (High, "h"), (Normal, "N")] {
-            assert_eq!(outbox.push(priority, text.as_bytes(), LIMITS), 0);
+            assert_eq!(push(&mut outbox, priority, text.as_bytes(), LIMITS), 0);
         }
         outbox.set_lower_aside();
         outbox.push_aside(b"F");
         for (priority, text) in [(Normal, "x"), (Critical, "c")] {
-            assert_eq!(outbox.push(priority, text.as_bytes(), LIMITS), 0);
+            assert_eq!(push(&mut outbox, priority, text.as_bytes(), LIMITS), 0);
         }
         let all: Vec<u8> = outbox.slices().flatten().copied().collect();
         assert_eq!((&*all, outbox.bytes()), (&b"chnNbFx"[..], 7));
@@ -427,7 +446,7 @@ mod tests {
     #[test]
     fn a_pong_that_waits_is_replaced() {
         let mut outbox = Outbox::default();
-        outbox.push(Priority::High, b"answer", LIMITS);
+        push(&mut outbox, Priority::High, b"answer", LIMITS);
         outbox.set_pong(b"first");
         outbox.set_pong(b"new");
         assert_eq!(
@@ -451,7 +470,8 @@ mod tests {
                 (Priority::High, "hh"),
                 (Priority::Critical, "ccc"),
             ] {
-                outbox.push(
+                push(
+                    &mut outbox,
                     priority,
                     text.as_bytes(),
                     OutboxLimits {
@@ -479,11 +499,11 @@ mod tests {
             messages_max: 3,
         };
         let mut outbox = Outbox::default();
-        assert_eq!(outbox.push(Priority::High, b"confirmed ", limits), 0);
+        assert_eq!(push(&mut outbox, Priority::High, b"confirmed ", limits), 0);
         outbox.set_page(&[b'p'; 1000]);
         for _ in 0..50 {
-            let _ = outbox.push(Priority::High, &[b'h'; 40], limits);
-            let _ = outbox.push(Priority::Normal, b"n", limits);
+            let _ = push(&mut outbox, Priority::High, &[b'h'; 40], limits);
+            let _ = push(&mut outbox, Priority::Normal, b"n", limits);
         }
         let all: Vec<u8> = outbox.slices().flatten().copied().collect();
         assert_eq!(all.iter().filter(|&&byte| byte == b'p').count(), 1000);
