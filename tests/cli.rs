@@ -10,6 +10,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+#[path = "it/support/free_port.rs"]
+mod free_port;
 #[path = "cli/gen_cert.rs"]
 mod gen_cert;
 #[path = "cli/publish_tls.rs"]
@@ -18,6 +20,8 @@ mod publish_tls;
 mod store;
 #[path = "cli/unit.rs"]
 mod unit;
+
+use free_port::free_port;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
@@ -1109,13 +1113,7 @@ fn an_event_that_cannot_be_sent_has_its_exit_code() {
         65,
         "not JSON",
     );
-    // A port that was free a moment ago and that nobody listens on.
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
-    let url = format!("http://127.0.0.1:{port}");
+    let url = format!("http://127.0.0.1:{}", free_port());
     refused(
         &fanfare(&["publish", "--url", &url, "--event", "a", "--data", "1"]),
         69,
@@ -1519,6 +1517,9 @@ fn the_doctor_looks_at_this_machine_without_credentials() {
 /// How long something that must happen may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// What comes within it was not held up by the gateway's handshake timeout of 10 s.
+const PROMPTLY: Duration = Duration::from_secs(6);
+
 /// `fanfare serve` with a standard error of the test's choice. It is killed when it is dropped.
 struct Serving {
     address: SocketAddr,
@@ -1533,10 +1534,7 @@ impl Serving {
         arguments: &[&str],
         env: &[(&str, &str)],
     ) -> Self {
-        // A port that was free a moment ago.
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        drop(listener);
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let program = env!("CARGO_BIN_EXE_fanfare");
         let script = format!("{first}\nexec {program} serve --mode demo --listen {address} \"$@\"");
         let child = Command::new("sh")
@@ -1661,10 +1659,10 @@ fn l03_connections_are_accepted_again_when_there_are_descriptors_whatever_the_lo
     let start = Instant::now();
     // The oldest make room.
     for _ in 0..5 {
-        gateway.answers("/health", Duration::from_secs(1));
+        gateway.answers("/health", PROMPTLY);
     }
     drop(crowd);
-    gateway.answers("/health", Duration::from_secs(1));
+    gateway.answers("/health", PROMPTLY);
     assert!(start.elapsed() < PATIENCE);
     gateway.stops();
 }
@@ -1707,7 +1705,7 @@ fn r05_at_the_limit_of_descriptors_new_clients_are_told_so_and_health_answers() 
         .map(|_| TcpStream::connect(gateway.address).unwrap())
         .collect();
     for _ in 0..5 {
-        gateway.answers("/health", Duration::from_secs(1));
+        gateway.answers("/health", PROMPTLY);
         let (_, head) = upgrade(gateway.address);
         assert!(is_refusal(&head), "{head}");
     }
@@ -1748,7 +1746,7 @@ fn r05_a_client_that_there_is_no_descriptor_for_is_told_so() {
         .map(|_| TcpStream::connect(gateway.address).unwrap())
         .collect();
     for _ in 0..3 {
-        let answer = gateway.answers("/health", Duration::from_secs(1));
+        let answer = gateway.answers("/health", PROMPTLY);
         assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
         assert!(answer.contains("\r\nretry-after: 1\r\n"), "{answer}");
         assert!(answer.contains("LimitNOFILE="), "{answer}");

@@ -1,7 +1,7 @@
 //! nginx in front of a gateway, as docs/configuration.md has it, with pages beside.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use fanfare::config::Config;
 
 use crate::browser::PATIENCE;
-use crate::support::TestGateway;
+use crate::support::{TestGateway, free_port};
 
 const CONFIGURATION: &str = include_str!("../../docs/configuration.md");
 const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples");
@@ -50,9 +50,7 @@ impl Site {
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR"))
             .join(format!("nginx-{}-{number}", std::process::id()));
         fs::create_dir_all(directory.join("pages")).unwrap();
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = free.local_addr().unwrap();
-        drop(free);
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let published = block(CONFIGURATION, "Behind nginx", "toml");
         let secret = format!("jwt_secret = \"{SECRET}\"");
         let toml = published.replace(

@@ -4,6 +4,8 @@
 
 #[path = "../it/support/client.rs"]
 mod client;
+#[path = "../it/support/free_port.rs"]
+mod free_port;
 #[path = "../it/support/gateway.rs"]
 mod gateway;
 #[path = "../it/support/http.rs"]
@@ -14,6 +16,7 @@ mod socket;
 mod threads;
 
 pub(crate) use client::Client;
+pub(crate) use free_port::free_port;
 pub(crate) use gateway::TestGateway;
 pub(crate) use http::request;
 pub(crate) use socket::Socket;

@@ -23,7 +23,7 @@ fn gateway(proxy_protocol_from: &[&str], forwarded_from: &[&str]) -> TestGateway
         config.server.max_connections_per_ip = 1;
         config.server.proxy_protocol_from = networks(proxy_protocol_from);
         config.server.forwarded_from = networks(forwarded_from);
-        config.server.handshake_timeout = Duration::from_millis(700);
+        config.server.handshake_timeout = Duration::from_secs(4);
     })
 }
 
@@ -38,7 +38,7 @@ fn behind(address: SocketAddr, preamble: &[u8]) -> Socket {
 fn ask(address: SocketAddr, preamble: &[u8], headers: &str) -> Result<Client, Response> {
     let mut stream = behind(address, preamble);
     stream
-        .set_read_timeout(Some(Duration::from_secs(5)))
+        .set_read_timeout(Some(Duration::from_secs(10)))
         .unwrap();
     let head = format!("GET /api/v1/ws/demo HTTP/1.1\r\n{UPGRADE}{headers}\r\n");
     stream.write_all(head.as_bytes()).unwrap();

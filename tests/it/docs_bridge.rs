@@ -1,13 +1,12 @@
 //! The examples of docs/bridge.md, run as they are written there, and
 //! examples/bridge_backend.py against a gateway.
 
-use std::net::TcpListener;
 use std::process::{Command, Output};
 use std::thread::{self, JoinHandle};
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, TestGateway, needs_plaintext};
+use crate::support::{Client, TestGateway, free_port, needs_plaintext};
 
 const DOCUMENT: &str = include_str!("../../docs/bridge.md");
 const BACKEND: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/bridge_backend.py");
@@ -177,8 +176,7 @@ fn the_example_says_what_to_do_when_there_is_no_answer() {
     let _silent = Client::connect(gateway.address, "/ws?user_id=alice");
     check_failure(&url(&gateway), Some(KEY), "did not answer in time");
 
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr();
-    let nobody = format!("http://{}", free.unwrap());
+    let nobody = format!("http://127.0.0.1:{}", free_port());
     check_failure(&nobody, None, "fanfare serve --mode demo");
     check_failure("nonsense", None, "unknown url type");
 }

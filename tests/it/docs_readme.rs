@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use fanfare::dialect::sections;
 
 use serde_json::json;
 
-use crate::support::{Client, TestGateway, needs_plaintext};
+use crate::support::{Client, TestGateway, free_port, needs_plaintext};
 
 const README: &str = include_str!("../../README.md");
 
@@ -148,9 +148,7 @@ fn configurations_are_accepted() {
 
 #[test]
 fn production_begins_with_a_secret_and_a_token() {
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = free.local_addr().unwrap();
-    drop(free);
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let directory = Directory::new("readme-production");
     let serve = commands_with("rand").replace("\nFANFARE_AUTH", "\nexec env FANFARE_AUTH");
     let mut serve = directory.shell(&serve, address);

@@ -256,12 +256,12 @@ fn await_handshakes(address: SocketAddr) {
 fn r03_r04_a_silent_peer_is_pinged_and_dropped_and_any_frame_is_life() {
     let gateway = TestGateway::with(|config| {
         config.websocket.ping_interval = Duration::from_millis(500);
-        config.websocket.ping_timeout = Duration::from_millis(1500);
+        config.websocket.ping_timeout = Duration::from_secs(4);
         config.websocket.close_timeout = Duration::from_millis(300);
         config.server.shards = 2;
     });
     let address = gateway.address;
-    let until = Instant::now() + Duration::from_millis(4500);
+    let until = Instant::now() + Duration::from_secs(8);
     let answering = thread::spawn(move || {
         let mut client = Client::events(address);
         let mut pings = 0;
@@ -296,11 +296,14 @@ fn r03_r04_a_silent_peer_is_pinged_and_dropped_and_any_frame_is_life() {
             assert_eq!(client.until_close(), Some(1000));
         })
     });
+    // From before it connects: whoever looks late must not see less.
+    let began = Instant::now();
     let mut silent = Client::events(address);
     let ping = silent.next().unwrap();
     assert_eq!(ping.first, 0x89);
-    let took = silent.wait_for_end();
-    assert!(took >= Duration::from_millis(1200), "{took:?}");
+    silent.wait_for_end();
+    let took = began.elapsed();
+    assert!(took >= Duration::from_millis(4300), "{took:?}");
     await_metric(address, "/disconnects/silent", 1);
     answering.join().expect("who answers stays");
     for thread in talking {
@@ -345,13 +348,15 @@ fn r10_a_message_has_to_be_finished_in_time() {
 
 #[test]
 fn r10_a_busy_client_whose_reads_end_inside_messages_is_in_time() {
-    let gateway = with_message_timeout();
+    let gateway = TestGateway::with(|config| {
+        config.websocket.message_timeout = Duration::from_secs(3);
+    });
     let mut client = Client::events(gateway.address);
     // Each write ends one message and begins the next one.
     let ping = frame(0x81, br#"{"type":"ping"}"#);
     let (head, tail) = ping.split_at(9);
     client.send_bytes(head);
-    for _ in 0..30 {
+    for _ in 0..75 {
         thread::sleep(Duration::from_millis(60));
         client.send_bytes(&[tail, head].concat());
         assert_eq!(client.json()["type"], "pong");

@@ -350,8 +350,8 @@ fn a_stream_at_rest_is_kept_alive_by_comments() {
     let gateway = TestGateway::with(|config| {
         config.section_mut::<SseSettings>().heartbeat = Duration::from_millis(150);
     });
-    let mut stream = EventStream::subscribe(gateway.address, "topics=t");
     let began = Instant::now();
+    let mut stream = EventStream::subscribe(gateway.address, "topics=t");
     for _ in 0..3 {
         assert_eq!(stream.line(), ":\n");
     }

@@ -2,6 +2,7 @@
 
 mod call;
 mod client;
+mod free_port;
 mod gateway;
 mod http;
 mod key_server;
@@ -13,6 +14,7 @@ mod wse;
 
 pub(crate) use call::Call;
 pub(crate) use client::{Client, frame};
+pub(crate) use free_port::free_port;
 pub(crate) use gateway::{Process, TestGateway};
 pub(crate) use http::{Response, metric, read_response, request, request_on};
 pub(crate) use key_server::KeyServer;

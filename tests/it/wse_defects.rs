@@ -643,7 +643,8 @@ fn defect_22_the_port_takes_http_and_nothing_else() {
     }
     let gateway = wse_gateway(1, "");
     let mut client = WseClient::open(gateway.address);
-    client.subscribe(&["*"]);
+    // Not all of them: `system.metrics` comes by itself.
+    client.subscribe(&["t"]);
     // Frames of other servers' clusters: a length, a version, a type, a message.
     for bytes in [
         &b"WSE\x02\x00\x01\x00\x00\x00\x10{\"topic\":\"t\"}\n\n"[..],

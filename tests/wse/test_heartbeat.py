@@ -48,10 +48,10 @@ async def test_the_gateways_pings_are_answered_by_every_client(own):
 
 async def test_a_client_that_is_idle_stays(own, quick, monkeypatch):
     """Its own rule: without a sign of life for this long it connects again."""
-    monkeypatch.setattr(wse_client.connection, "IDLE_TIMEOUT", 1.0)
+    monkeypatch.setattr(wse_client.connection, "IDLE_TIMEOUT", 3.0)
     gateway = own()
     async with joined(gateway) as ann:
-        await asyncio.sleep(3)
+        await asyncio.sleep(5)
         assert ann.tap.connections == 1 and ann.client.is_ready
 
 

@@ -9,7 +9,7 @@ from wire import until
 
 pytestmark = needs_recovery
 
-#: Messages a second, and in all.
+#: Messages a second, and at least in all.
 RATE, COUNT = 200, 400
 
 
@@ -30,13 +30,14 @@ async def test_cuts_lose_nothing_and_double_nothing(gateway, topic, where, optio
                 ann.tap.cut() if where == "between frames" else ann.tap.cut_within_a_frame()
 
         cutting = asyncio.create_task(cut())
-        for n in range(COUNT):
-            await speaker.publish(topic, {"n": n}, type="said")
+        count = 0
+        while count < COUNT or ann.tap.connections < 5:
+            await speaker.publish(topic, {"n": count}, type="said")
             await asyncio.sleep(1 / RATE)
+            count += 1
         cutting.cancel()
-        await until(lambda: ann.of("said") and ann.of("said")[-1].payload["n"] == COUNT - 1)
-        assert [event.payload["n"] for event in ann.of("said")] == list(range(COUNT))
-        assert ann.tap.connections >= 5
+        await until(lambda: ann.of("said") and ann.of("said")[-1].payload["n"] == count - 1)
+        assert [event.payload["n"] for event in ann.of("said")] == list(range(count))
         assert not ann.of("error") and not ann.of("gap")
 
 
@@ -51,6 +52,8 @@ async def test_topics_of_a_pattern_recover_with_their_next_message(gateway, topi
         await ann.events_of("said", len(names))
         for n in range(1, 200):
             if n % 50 == 0:
+                # Each cut is of a connection of its own.
+                await until(lambda: ann.tap.connections == n // 50 and ann.client.is_ready)
                 ann.tap.cut()
             await speaker.publish(chance.choice(names), {"n": n}, type="said")
             await asyncio.sleep(1 / RATE)

@@ -12,6 +12,7 @@ async def test_clients_come_back_by_themselves(own, topic):
         await asyncio.to_thread(gateway.stop)
         for peer in peers:
             # 1000 and 1001, and no code at all, keep them away.
+            await until(peer.tap.closes)
             assert peer.tap.closes() == [1012]
         await asyncio.to_thread(gateway.start)
         for peer in peers:

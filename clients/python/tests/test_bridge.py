@@ -95,7 +95,7 @@ async def test_a_user_comes_back_with_a_new_token_and_is_refused_without(own):
 
     def ask(reason):
         asked.append(reason)
-        return token("alice", exp=int(time.time()) + (2 if len(asked) == 1 else 60))
+        return token("alice", exp=int(time.time()) + (5 if len(asked) == 1 else 60))
 
     async with Bridge(gateway.url, key=token("app", "service")) as bridge:
         async with Account(gateway.url, "alice", token=ask) as account:

@@ -259,7 +259,7 @@ async def test_an_operation_that_is_too_large_is_told_so_and_not_repeated():
 async def test_an_answer_that_never_comes_times_out_and_a_late_one_harms_nothing():
     async with FakeGateway() as gateway:
         gateway.answer = lambda op: None
-        async with Backend(gateway.url, timeout=0.05) as backend:
+        async with Backend(gateway.url, timeout=1) as backend:
             with pytest.raises(TimeoutError):
                 await backend.health()
             await gateway.links[0].send('{"id":1,"ok":true}')

@@ -152,7 +152,7 @@ async def test_a_client_that_only_listens_is_sent_to_and_subscribed(gateway):
         server.broadcast("news", '{"t":"item","p":{}}')
         kinds = []
         while not {"welcome", "item"} <= set(kinds):
-            kinds.append(json.loads(await asyncio.wait_for(ann.recv(), 5))["t"])
+            kinds.append(json.loads(await asyncio.wait_for(ann.recv(), 20))["t"])
         assert server._outbox.failed == 0
 
 

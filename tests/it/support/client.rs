@@ -11,6 +11,9 @@ use super::Socket;
 /// How long a client waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// A topic that the gateway publishes to every few seconds. Who follows it by a pattern alone does not see its events here.
+const METRICS: &str = "system.metrics";
+
 /// A connection that has been upgraded.
 pub(crate) struct Client {
     /// The socket itself, for those who want to do strange things to it.
@@ -18,6 +21,8 @@ pub(crate) struct Client {
     /// The head of the 101 response.
     pub head: String,
     received: Vec<u8>,
+    /// It has asked for [`METRICS`] by name.
+    takes_metrics: bool,
 }
 
 /// A frame from the gateway.
@@ -90,11 +95,7 @@ impl Client {
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
         );
         stream.write_all(request.as_bytes()).unwrap();
-        let mut client = Self {
-            stream,
-            head: String::new(),
-            received: Vec::new(),
-        };
+        let mut client = Self::reading(stream);
         let end = client.wait_for(|received| {
             received
                 .windows(4)
@@ -137,6 +138,7 @@ impl Client {
             stream,
             head: String::new(),
             received: Vec::new(),
+            takes_metrics: false,
         }
     }
 
@@ -169,6 +171,7 @@ impl Client {
 
     /// Subscribes and takes the confirmation.
     pub(crate) fn subscribe(&mut self, events: &[&str]) -> Value {
+        self.takes_metrics |= events.contains(&METRICS);
         self.say(&serde_json::json!({ "type": "subscribe", "events": events }));
         let answer = self.json();
         assert_eq!(answer["type"], "subscription_confirmed", "{answer}");
@@ -202,7 +205,12 @@ impl Client {
 
     /// The next frame's JSON.
     pub(crate) fn json(&mut self) -> Value {
-        self.next().expect("a frame, not the end").json()
+        loop {
+            let json = self.next().expect("a frame, not the end").json();
+            if self.takes_metrics || json["event"] != METRICS {
+                return json;
+            }
+        }
     }
 
     /// Answers the ping that has to be the next frame.
@@ -226,7 +234,17 @@ impl Client {
 
     /// Whether nothing comes within `time`.
     pub(crate) fn is_silent(&mut self, time: Duration) -> bool {
-        self.received.is_empty() && self.read_some(Instant::now() + time).is_none()
+        let end = Instant::now() + time;
+        loop {
+            if self.received.is_empty() && self.read_some(end).is_none() {
+                return true;
+            }
+            let has_metrics = String::from_utf8_lossy(&self.received).contains(METRICS);
+            if self.takes_metrics || !has_metrics || self.next().unwrap().json()["event"] != METRICS
+            {
+                return false;
+            }
+        }
     }
 
     /// Waits for the end of the stream, ignoring what comes before; how long that took.

@@ -7,7 +7,7 @@ import { FakeGateway } from "../support/fake.js";
 import { Gateway, SECRET, token } from "../support/gateway.js";
 
 let gateway: Gateway;
-beforeAll(async () => void (gateway = await Gateway.start({ settings: { BRIDGE__RESPONSE_TIMEOUT: "500ms" } })));
+beforeAll(async () => void (gateway = await Gateway.start({ settings: { BRIDGE__RESPONSE_TIMEOUT: "3s" } })));
 afterAll(() => gateway.stop());
 
 const users: User[] = [];
@@ -166,7 +166,7 @@ describe("with tokens", () => {
 
   test("one that is not valid is asked for anew, and so is one that ends", async () => {
     const asked: string[] = [];
-    const soon = () => ({ exp: Math.floor(Date.now() / 1000) + 2, iat: Math.floor(Date.now() / 1000) });
+    const soon = () => ({ exp: Math.floor(Date.now() / 1000) + 5, iat: Math.floor(Date.now() / 1000) });
     const tokens = ["nonsense", token("alice", soon())];
     const source = ({ reason }: { reason: string }) => (asked.push(reason), tokens.shift() ?? token("alice"));
     const { user } = connect("alice", { token: source }, `${closed.url}/ws`);

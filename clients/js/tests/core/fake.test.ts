@@ -240,7 +240,7 @@ describe("ends", () => {
   });
 
   test("a gateway that says nothing, on the connection or after it: is left", async () => {
-    const one = client(fake.url, { pingInterval: 50, pingTimeout: 50 });
+    const one = client(fake.url, { pingInterval: 50, pingTimeout: 1_000 });
     const reasons: unknown[] = [];
     one.on("state", ({ error }) => error && reasons.push(error.message));
     await fake.link(); // no greeting
@@ -1374,7 +1374,7 @@ describe("tokens", () => {
     try {
       const { asked, token } = slowTokens();
       const one = client(fake.url, { token });
-      await vi.waitUntil(() => asked.length === 1);
+      await vi.waitUntil(() => asked.length === 1, { timeout: 10_000 });
       asked[0]!.answer("ann's");
       const first = await fake.link();
       const [timestamp, expires_at] = [0, 20_000].map((ms) => new Date(ms).toISOString());

@@ -251,7 +251,7 @@ test("it comes back to a WebSocket when there is one", async () => {
     const closed = new Promise((done) => requests[0]!.socket.on("close", done));
     // The first attempt is refused, and costs nothing.
     vi.advanceTimersByTime(180_000);
-    await vi.waitUntil(() => !fake.refusals.length);
+    await vi.waitUntil(() => !fake.refusals.length, { timeout: 10_000 });
     expect(sub.state).toBe("active");
     vi.advanceTimersByTime(180_000);
     (await fake.link()).greet();
@@ -298,7 +298,7 @@ test("a stream that has had heartbeats and says nothing any more is lost", async
     one.on("state", ({ error }) => error && errors.push(error.message));
     const sub = one.subscribe("news");
     const got = new Promise((done) => sub.on("event", ({ data }) => done(data)));
-    await vi.waitUntil(() => sub.state === "active" && sub.position === "sse:c0");
+    await vi.waitUntil(() => sub.state === "active" && sub.position === "sse:c0", { timeout: 10_000 });
     vi.advanceTimersByTime(39_000);
     expect(one.state).toBe("open");
     vi.advanceTimersByTime(2_000);

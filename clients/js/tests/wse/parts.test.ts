@@ -238,7 +238,7 @@ test("what cannot be recovered is told once, by the server if it does", async ()
   part.told({ topic: "t", lost: 8 });
   part.accept("u", "e", 1);
   part.answered("u", { epoch: "f", offset: 3, recovered: false });
-  await expect.poll(() => gaps, { timeout: 2_000 }).toEqual([{ topic: "t", lost: 8 }, { topic: "u", lost: null }]);
+  await expect.poll(() => gaps).toEqual([{ topic: "t", lost: 8 }, { topic: "u", lost: null }]);
   expect(part.accept("u", "f", 4)).toBe(true);
   part.stop();
 });
