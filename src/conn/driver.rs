@@ -505,6 +505,10 @@ impl WebSocketDriver {
 
 /// Passes a message to the session, which drops it if it exceeds a rate limit. Returns how many further messages were
 /// batched in it.
+///
+/// Inlined: a call passes the payload through memory, where it is read wider than it was written, and the processor waits for
+/// that; 5 of the 60 ns that a message takes.
+#[inline(always)]
 fn deliver(
     Record { session, quota, .. }: &mut Record,
     shard: &Shard,
