@@ -130,8 +130,8 @@ export function connect(url: string | URL, options: Options = {}): Client {
   /** Counts connections: what belongs to an earlier one is of no interest. */
   let generation = 0;
   let link: Link | undefined;
-  let isSse = false;
-  let isGreeted = false;
+  let isSse: boolean | undefined;
+  let isGreeted: boolean | undefined;
   /** The next attempt, and the renewal of the token. */
   let retry: Timer;
   let renewal: Timer;
@@ -141,7 +141,7 @@ export function connect(url: string | URL, options: Options = {}): Client {
   let broken = 0;
   /** For how long the gateway wanted to be left alone before it closed, in milliseconds, and whether it is by now. */
   let hint = 0;
-  let isHinted = false;
+  let isHinted: boolean | undefined;
 
   let source: Token = options.token;
   let token: string | null | undefined;

@@ -170,7 +170,7 @@ export function createSubscription<T>(
   const passed = new Map<string, string>();
   /** What waits for an item or a state to look at. */
   const waiting: (() => void)[] = [];
-  let isLooped = false;
+  let isLooped: boolean | undefined;
   let state: SubscriptionState = "pending";
   let error: FanfareError | undefined;
   /** Whether it was active on an earlier connection, or goes on from a saved position. */
@@ -253,8 +253,7 @@ export function createSubscription<T>(
   function settle(topic?: string): void {
     due.delete(topic!);
     if (!goal || due.size) return;
-    set(name, goal);
-    goal = undefined;
+    goal = set(name, goal) as undefined;
   }
 
   const why = () =>

@@ -39,8 +39,8 @@ export function createTopics(
   /** Those that are to begin with their newest events, since what others of their name missed is less than they want. */
   const short = new Set<string>();
   /** Of the connection. */
-  let isSse = false;
-  let hasUser = false;
+  let isSse: boolean | undefined;
+  let hasUser: boolean | undefined;
   /** Places in one message: the gateway's `events.max_subscriptions`, once it has named that. */
   let recover_max: number | undefined;
 
@@ -95,7 +95,7 @@ export function createTopics(
         names.push(name);
       }
       if (subscription.state !== "pending") continue;
-      const active = confirmed.has(name) && !short.has(name) && called(name).find(isActive);
+      const active = confirmed.has(name) && !short.has(name) && called(name).find((one) => one.subscription.state === "active");
       if (active) {
         // It goes on where the other one is.
         for (const [topic, place] of active.places) member.place(topic, place);
@@ -165,8 +165,7 @@ export function createTopics(
     const topics = new Set([...names, ...[...places.keys()].reverse()]);
     const entries = [...topics].map((topic): [string, unknown] => {
       const place = places.get(topic);
-      const all = called(topic);
-      const last = Math.max(0, ...all.map((member) => (member.places.has(topic) ? 0 : member.last)));
+      const last = Math.max(0, ...called(topic).map((member) => (member.places.has(topic) ? 0 : member.last)));
       // What others are missing comes first.
       if (last && !isPattern(topic) && (!place || short.has(topic))) return [topic, { last: place ? last + LAST_MARGIN : last }];
       const [epoch, offset] = parse(place) ?? [];
@@ -184,7 +183,7 @@ export function createTopics(
     if (typeof topic !== "string" || (type === "event" && !position)) return false;
     let takers = [...members].filter((member) => member.covers(topic));
     if (!takers.length && isInbox(topic)) takers = called(INBOX);
-    let isAnnounced = false;
+    let isAnnounced;
     for (const member of takers) {
       if (type === "event") {
         if (!/^(sse:|\d+-\d+$)/.test(position)) throw position;
@@ -208,7 +207,7 @@ export function createTopics(
     placesOf,
     take,
     /** The connection is there. */
-    greeted(overSse: boolean, user: unknown): void {
+    greeted(overSse: boolean | undefined, user: unknown): void {
       isSse = overSse;
       hasUser = user != null;
       sync();
@@ -221,5 +220,3 @@ export function createTopics(
     },
   };
 }
-
-const isActive = ({ subscription }: Member) => subscription.state === "active";

@@ -11,14 +11,14 @@ const ASLEEP_MS = 15_000;
  */
 export function createWatch(
   { pingInterval = 20_000, pingTimeout = 10_000 }: Options,
-  canAsk: () => boolean,
+  canAsk: () => unknown,
   ask: () => void,
   lost: () => void,
   wake: () => void,
 ) {
   let timer: ReturnType<typeof setInterval> | undefined;
   let heard = 0;
-  let asked = 0;
+  let asked: number | undefined;
   let ticked = 0;
 
   function askNow(): void {
