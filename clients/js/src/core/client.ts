@@ -316,10 +316,11 @@ export function connect(url: string | URL, options: Options = {}): Client {
     } catch (cause) {
       if (own !== generation) return;
       const error = new FanfareError("BROKEN_FRAME", String(cause), "fix", {}, cause);
-      report(error);
       // What was in it comes again. A gateway that does it again and again is asked ever more slowly.
       attempts = Math.max(attempts, broken++);
       wait(error);
+      // Last: the listener may close, or connect.
+      report(error);
     }
   }
 
