@@ -298,8 +298,9 @@ export function connect(url: string | URL, options: Options = {}): Client {
     if (!drop()) return;
     clearTimeout(renewal);
     watch.listen(false);
-    set({ state, error });
+    // Before the listeners: what they ask for anew is not of this end.
     requests.fail(error);
+    set({ state, error });
   }
 
   function reconnect(): void {

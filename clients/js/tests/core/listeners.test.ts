@@ -39,3 +39,28 @@ test("reconnect() by a listener of `error` connects at once", async () => {
   await open();
   await state(one, "open");
 });
+
+test.each(["ended", "closed"] as const)("what a listener asks for when the client has %s is asked for", async (end) => {
+  const one = client(fake.url, { token: "old" });
+  const link = await open();
+  await state(one, "open");
+  const before = one.publish("news", 1);
+  before.catch(() => {});
+  await link.next("publish");
+  let after: Promise<number> | undefined;
+  one.on("state", ({ state }) => {
+    if (state !== end) return;
+    one.authenticate("new");
+    after = one.publish("news", 2);
+    after.catch(() => {});
+  });
+  if (end === "closed") one.close();
+  else link.close(4401, "Authentication failed");
+  await expect(before).rejects.toMatchObject({ code: end === "closed" ? "CLOSED" : "AUTHENTICATION_FAILED" });
+  const next = await open();
+  expect(next.headers["sec-websocket-protocol"]).toBe("bearer,new");
+  const sent = await next.next("publish");
+  expect(sent.data).toBe(2);
+  next.say({ type: "response", id: sent.id, result: { offset: 7 } });
+  expect(await after).toBe(7);
+});
