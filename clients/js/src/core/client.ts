@@ -152,7 +152,7 @@ export function connect(url: string | URL, options: Options = {}): Client {
 
   const requests = createRequests(
     failure,
-    (text) => link!.send(text),
+    (text) => link?.send(text),
     // What is asked for before the first confirmation would come before it.
     (kind) => isGreeted && (isOpen() || kind === "link"),
   );

@@ -1,6 +1,6 @@
 // What listeners do to the client that tells them.
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { client, state } from "../support/client.js";
+import { client, errors, state, until } from "../support/client.js";
 import { FakeGateway, type Link } from "../support/fake.js";
 
 let fake: FakeGateway;
@@ -63,4 +63,28 @@ test.each(["ended", "closed"] as const)("what a listener asks for when the clien
   expect(sent.data).toBe(2);
   next.say({ type: "response", id: sent.id, result: { offset: 7 } });
   expect(await after).toBe(7);
+});
+
+test("close() by a listener of a gap that is told while a message is made sends nothing", async () => {
+  const one = client(fake.url);
+  const flowing = one.subscribe("a");
+  const link = await fake.link();
+  link.greet();
+  link.confirm(await link.next("subscribe"), { a: { epoch: 5, offset: 10 } });
+  await flowing.ready();
+  const thrown: unknown[] = [];
+  const listener = (error: unknown) => thrown.push(error);
+  process.on("uncaughtException", listener);
+  try {
+    // Two places that cannot be compared.
+    const saved = one.subscribe("a", { since: "sse:c1" });
+    saved.on("event", () => {});
+    saved.on("gap", () => one.close());
+    await link.closed;
+    await until(() => one.state === "closed");
+    expect(thrown).toEqual([]);
+    expect(errors.get(one)).toEqual([]);
+  } finally {
+    process.off("uncaughtException", listener);
+  }
 });
