@@ -289,8 +289,9 @@ export function createSubscription<T>(
     if (wasActive && !resumes && state !== "active") gap(name, null);
     let own: string | undefined;
     for (const [topic, { epoch, offset, recovered, count = 0 }] of topics) {
-      if (!covers(topic)) continue;
       const isName = topic === name;
+      // Another pattern's place is none of a topic.
+      if (isPattern(topic) ? !isName : !covers(topic)) continue;
       const known = received.get(topic);
       // Throws where the offset is none.
       const before = (events: number | boolean) => `${epoch}-${BigInt(offset) - BigInt(events)}`;
@@ -298,7 +299,7 @@ export function createSubscription<T>(
       // A gap follows, and until then the old place holds.
       const isGap = recovered === false && (known || resumes);
       if (!known && !isGap) set(topic, before(isName ? Math.min(last, count) : resumes && count));
-      else if (isName && isPattern(topic)) own = live;
+      else if (isPattern(topic)) own = live;
       else if (known !== live && !isGap) {
         const isSame = recovered && sameEpoch(known!, live);
         // It may begin behind where this one is, at the newest events of another one.
