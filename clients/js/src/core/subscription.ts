@@ -268,7 +268,7 @@ export function createSubscription<T>(
   /** Changes the state, if it is another one. In any case all that waits looks again, after the caller's turn. */
   function change(to: SubscriptionState, because?: FanfareError): void {
     wake();
-    if (to === "pending") due.clear();
+    if (to === "pending") goal = due.clear() as undefined;
     if (to === "active") wasActive = true;
     if (state === "ended" || (to === state && because === error)) return;
     state = to;
