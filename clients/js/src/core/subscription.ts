@@ -1,7 +1,7 @@
 import { type Emitter, type Report, createEmitter } from "./emitter.js";
 import { FanfareError } from "./errors.js";
 import { isPattern, matcher } from "./pattern.js";
-import { isPast, sameEpoch } from "./place.js";
+import { isPast, isPlace, sameEpoch } from "./place.js";
 
 /** An event of a topic, each once and in the topic's order. */
 export interface TopicEvent<T = unknown> {
@@ -52,7 +52,7 @@ export type SubscriptionState = "pending" | "active" | "rejected" | "ended";
 export interface SubscriptionOptions {
   /**
    * Where to go on: the `position` of this subscription, or of an event of the topic, from earlier. What was missed comes
-   * first, or a gap if it is not kept.
+   * first, or a gap if it is not kept, or if this is no position.
    */
   since?: string | undefined;
   /**
@@ -316,7 +316,7 @@ export function createSubscription<T>(
     change("active");
   }
 
-  if (since) for (const [topic, place] of placesOf(name, since)) set(topic, String(place));
+  if (since) for (const [topic, place] of placesOf(name, since)) if (isPlace(place)) set(topic, place);
 
   const subscription: Subscription<T> = {
     name,
@@ -384,8 +384,8 @@ export function createSubscription<T>(
   return member;
 }
 
-/** The places of a saved position. What is none is one of the name, which the gateway answers with a gap. */
-function placesOf(name: string, since: string): [topic: string, place: unknown][] {
+/** The places of a saved position. Of what is no object, of the name. */
+function placesOf(name: string, since: string): [topic: string, place: any][] {
   try {
     return Object.entries(JSON.parse(since));
   } catch {

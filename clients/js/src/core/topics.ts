@@ -2,7 +2,7 @@ import type { Report } from "./emitter.js";
 import { FanfareError } from "./errors.js";
 import type { Frame } from "./link.js";
 import { isInbox, isPattern, matcher } from "./pattern.js";
-import { earlier, parse } from "./place.js";
+import { earlier, isPlace, parse } from "./place.js";
 import { INBOX, type Member, type SubscriptionOptions, createSubscription } from "./subscription.js";
 
 /**
@@ -186,7 +186,7 @@ export function createTopics(
     let isAnnounced;
     for (const member of takers) {
       if (type === "event") {
-        if (!/^(sse:|\d+-\d+$)/.test(position)) throw position;
+        if (!isPlace(position)) throw position;
         member.take({ type, topic, name, data, position, publisher, timestamp });
       } else if (type === "gap") isAnnounced = member.gap(topic, lost) || isAnnounced;
       else if (type === "place") member.place(topic, frame["place"]);

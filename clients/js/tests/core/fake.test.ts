@@ -1451,7 +1451,7 @@ describe("the inbox", () => {
     ["1-9", "1-4", "1-4", 0],
     ["1-4", "1-9", "1-4", 0],
     ["1-9", "2-4", "2-4", 0],
-    ["1-9", "other", "1-9", 1],
+    ["1-9", "sse:other", "1-9", 1],
   ])("two that go on from %s and %s: from %s, and gaps are %i", async (first, second, place, gaps) => {
     const one = client(fake.url, { token: "t" });
     const got: Gap[] = [];

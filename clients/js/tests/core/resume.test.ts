@@ -1,7 +1,7 @@
 // Where subscriptions go on: places that overlap, that are none, and that are of a connection before.
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { Gap, Subscription, TopicEvent } from "../../src/core/index.js";
-import { client, until } from "../support/client.js";
+import { client, errors, until } from "../support/client.js";
 import { FakeGateway, type Link } from "../support/fake.js";
 
 /** What a subscription gets, as text, in its order. */
@@ -53,6 +53,41 @@ describe("against a gateway that says anything", () => {
     second.say({ type: "gap", event: "agent.*", lost: null });
     await until(() => items.length >= 6);
     expect(items.slice(4)).toEqual(["*: gap of agent.*", "agent.*: gap of agent.*"]);
+  });
+
+  const nonsense = ["undefined", "null", "NaN", "7", "[object Object]", "1-", "-1-5", "1-5x", '{"a.*":7}', "{", " "];
+
+  test.each(["a", "a.*"].flatMap((name) => nonsense.map((since) => [name, since] as const)))(
+    "%s from %j, which is no place, begins with a gap",
+    async (name, since) => {
+      const one = client(fake.url);
+      const sub = one.subscribe(name, { since });
+      const items = note(sub);
+      const link = await greeted();
+      const asked = await link.next("subscribe");
+      expect(asked.recover).toEqual({});
+      link.confirm(asked);
+      await sub.ready();
+      expect(items).toEqual([`${name}: gap of ${name}`]);
+      expect(errors.get(one)).toEqual([]);
+    },
+  );
+
+  test("of a saved position what is none is left out, and the rest counts", async () => {
+    const one = client(fake.url);
+    one.subscribe("a.*", { since: '{"a.*":"7-1","a.x":"undefined","a.y":null,"a.z":"5-3"}' });
+    const { recover } = await (await greeted()).next("subscribe");
+    expect(recover).toEqual({ "a.*": { epoch: "7", offset: "1" }, "a.z": { epoch: "5", offset: "3" } });
+  });
+
+  test.each(nonsense)("an inbox from %j, which is no place, is one without, and begins with a gap", async (since) => {
+    const one = client(fake.url, { token: "t" });
+    const inbox = one.inbox({ since });
+    const items = note(inbox);
+    const link = await greeted({ user: "ann" });
+    expect(new URL(link.path, "http://x").searchParams.get("inbox_after")).toBe(null);
+    await inbox.ready();
+    expect(items).toEqual(["user::events: gap of user::events"]);
   });
 
   test("a pattern whose place was forgotten goes on from its new one, and not from that of a lost connection", async () => {
