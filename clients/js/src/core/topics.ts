@@ -148,8 +148,8 @@ export function createTopics(
     const places = new Map<string, string>();
     for (const { name, places: own, gap } of names.flatMap(called)) {
       for (const [topic, place] of own) {
-        // What has a subscription of its own goes on by that.
-        if (topic !== name && called(topic).length) continue;
+        // What has a subscription of its own goes on by that, if it says where.
+        if (topic !== name && called(topic).some((one) => one.last || one.places.has(topic))) continue;
         const known = places.get(topic) ?? place;
         const from = earlier(known, place);
         if (!from) gap(topic, null);

@@ -1,8 +1,9 @@
 // Where subscriptions go on: places that overlap, that are none, and that are of a connection before.
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { Gap, Subscription, TopicEvent } from "../../src/core/index.js";
-import { client, errors, until } from "../support/client.js";
+import { client, errors, state, until } from "../support/client.js";
 import { FakeGateway, type Link } from "../support/fake.js";
+import { Gateway } from "../support/gateway.js";
 
 /** What a subscription gets, as text, in its order. */
 function note(sub: Subscription<any>, items: string[] = []): string[] {
@@ -53,6 +54,42 @@ describe("against a gateway that says anything", () => {
     second.say({ type: "gap", event: "agent.*", lost: null });
     await until(() => items.length >= 6);
     expect(items.slice(4)).toEqual(["*: gap of agent.*", "agent.*: gap of agent.*"]);
+  });
+
+  test("a topic that is also called for by name goes on where its pattern is", async () => {
+    const one = client(fake.url);
+    const items = note(one.subscribe("room.*"));
+    const first = await greeted();
+    first.confirm(await first.next("subscribe"), { "room.*": { epoch: 9, offset: 100 } });
+    first.event("room.1", 10, 10);
+    await until(() => items.length === 1);
+    first.cut();
+    await state(one, "waiting");
+    note(one.subscribe("room.1"), items);
+    const second = await greeted();
+    const asked = await second.next("subscribe");
+    expect(asked.recover).toEqual({ "room.*": { epoch: "9", offset: "100" }, "room.1": { epoch: "1", offset: "10" } });
+    second.confirm(asked, {
+      "room.*": { epoch: 9, offset: 200, ...none },
+      "room.1": { epoch: 1, offset: 12, recovered: true, count: 2 },
+    });
+    for (const n of [11, 12, 13]) second.event("room.1", n, n);
+    await until(() => items.length >= 5);
+    expect(items).toEqual([10, 11, 12, 13].map((n) => `room.*: room.1 ${n}`).concat("room.1: room.1 13"));
+  });
+
+  test.each([{ last: 2 }, { since: "1-5" }])("unless it says itself where: %j", async (from) => {
+    const one = client(fake.url);
+    const items = note(one.subscribe("room.*"));
+    const first = await greeted();
+    first.confirm(await first.next("subscribe"), { "room.*": { epoch: 9, offset: 100 } });
+    first.event("room.1", 10, 10);
+    await until(() => items.length === 1);
+    first.cut();
+    await state(one, "waiting");
+    one.subscribe("room.1", from);
+    const { recover } = await (await greeted()).next("subscribe");
+    expect(recover["room.1"]).toEqual(from.last ? from : { epoch: "1", offset: "5" });
   });
 
   const nonsense = ["undefined", "null", "NaN", "7", "[object Object]", "1-", "-1-5", "1-5x", '{"a.*":7}', "{", " "];
@@ -110,5 +147,39 @@ describe("against a gateway that says anything", () => {
     second.confirm(await second.next("subscribe"), { "a.*": { epoch: 7, offset: 300 } });
     await sub.ready();
     expect(JSON.parse(sub.position!)["a.*"]).toBe("7-300");
+  });
+});
+
+describe("against a gateway", () => {
+  let gateway: Gateway;
+  beforeEach(async () => void (gateway = await Gateway.start({ settings: { HUB__HISTORY_SIZE: "1000" } })));
+  afterEach(() => gateway.stop());
+
+  test("patterns beside each other, and names beside them, come back without a gap", async () => {
+    const one = client(`${gateway.url}/api/v1/ws/demo`, { retryMin: 60_000, retryMax: 60_000 });
+    const items: string[] = [];
+    const subs = ["*", "agent.*"].map((name) => one.subscribe(name));
+    for (const sub of subs) note(sub, items);
+    await Promise.all(subs.map((sub) => sub.ready()));
+    await gateway.publish("agent.1", 1);
+    await until(() => items.length === 2);
+    one.close();
+    await gateway.publish("agent.1", 2);
+    const named = one.subscribe("agent.1");
+    note(named, items);
+    one.reconnect();
+    await Promise.all([...subs, named].map((sub) => sub.ready()));
+    await gateway.publish("agent.1", 3);
+    await until(() => items.includes("agent.1: agent.1 3"));
+    const of = (name: string) => items.filter((item) => item.startsWith(`${name}: `)).map((item) => item.slice(name.length + 2));
+    for (const name of ["*", "agent.*"]) expect(of(name)).toEqual([1, 2, 3].map((n) => `agent.1 ${n}`));
+    expect(of("agent.1")).toEqual(["agent.1 3"]);
+    // The narrower one is called for again beside the wider one.
+    subs[1]!.unsubscribe();
+    const again = one.subscribe("agent.*");
+    await again.ready();
+    await gateway.publish("agent.1", 4);
+    await until(() => items.includes("*: agent.1 4"));
+    expect(items.filter((item) => item.includes("gap"))).toEqual([]);
   });
 });
