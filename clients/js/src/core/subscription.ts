@@ -224,6 +224,8 @@ export function createSubscription<T>(
   }
 
   function push(...entry: Entry): void {
+    // By a listener, in the middle of what a confirmation tells.
+    if (state === "ended") return;
     queue.push(entry);
     if (isLooped) tell(entry[0]);
     drain();

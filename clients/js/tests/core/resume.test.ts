@@ -127,6 +127,29 @@ describe("against a gateway that says anything", () => {
     expect(items).toEqual(["user::events: gap of user::events"]);
   });
 
+  test.each([
+    ["itself", (own: Subscription) => own],
+    ["another", (_: Subscription, other: Subscription) => other],
+  ])("what a listener of a gap ends, %s, hears no more of it", async (_, which) => {
+    const one = client(fake.url);
+    const since = '{"a.*":"7-1","a.x":"1-1","a.y":"1-1"}';
+    const [sub, other] = [one.subscribe("a.*", { since }), one.subscribe("a.*", { since })];
+    const ended = which(sub, other);
+    sub.on("event", () => {});
+    sub.on("gap", () => ended.unsubscribe());
+    const items = note(ended);
+    const link = await greeted();
+    const asked = await link.next("subscribe");
+    // Two gaps, which it tells by itself.
+    const place = { epoch: 2, offset: 9 };
+    link.confirm(asked, { "a.*": { epoch: 7, offset: 9, ...none }, "a.x": place, "a.y": place });
+    link.say({ type: "gap", event: "a.*", lost: null });
+    link.say({ type: "broadcast" });
+    await new Promise<void>((done) => one.on("message", () => done()));
+    expect(ended.state).toBe("ended");
+    expect(items).toEqual(ended === sub ? ["a.*: gap of a.x"] : []);
+  });
+
   test("a pattern whose place was forgotten goes on from its new one, and not from that of a lost connection", async () => {
     const one = client(fake.url);
     const sub = one.subscribe("a.*", { since: '{"a.*":"7-100","a.x":"1-10"}' });
