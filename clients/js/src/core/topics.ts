@@ -181,8 +181,7 @@ export function createTopics(
   function take(frame: Frame): boolean {
     const { type, event: name, topic = name, data, event_id: position, publisher, timestamp, lost = null } = frame;
     if (typeof topic !== "string" || (type === "event" && !position)) return false;
-    let takers = [...members].filter((member) => member.covers(topic));
-    if (!takers.length && isInbox(topic)) takers = called(INBOX);
+    const takers = [...members].filter((member) => member.covers(topic) || (member.name === INBOX && isInbox(topic)));
     let isAnnounced;
     for (const member of takers) {
       if (type === "event") {

@@ -127,6 +127,24 @@ describe("against a gateway that says anything", () => {
     expect(items).toEqual(["user::events: gap of user::events"]);
   });
 
+  test("an inbox hears what is also subscribed to by its name", async () => {
+    const one = client(fake.url, { token: "t" });
+    const items: string[] = [];
+    note(one.inbox(), items);
+    note(one.subscribe("user:ann:events"), items);
+    const link = await greeted({ user: "ann" });
+    link.confirm(await link.next("subscribe"));
+    link.event("user:ann:events", 1, 1);
+    link.say({ type: "gap", event: "user:ann:events", lost: 3 });
+    await until(() => items.length >= 4);
+    expect(items).toEqual([
+      "user::events: user:ann:events 1",
+      "user:ann:events: user:ann:events 1",
+      "user::events: gap of user:ann:events",
+      "user:ann:events: gap of user:ann:events",
+    ]);
+  });
+
   test.each([
     ["itself", (own: Subscription) => own],
     ["another", (_: Subscription, other: Subscription) => other],
