@@ -12,7 +12,7 @@ import { INBOX, type Member, type SubscriptionOptions, createSubscription } from
 const LAST_MARGIN = 100;
 
 /** Names in one message, so that it is not too large with their places. */
-const NAMES_MAX = 400;
+const NAMES_MAX = 200;
 
 /** Places in one message, unless there are more names or the gateway names another limit. */
 const RECOVER_MAX = 50;

@@ -1009,7 +1009,7 @@ describe("subscriptions", () => {
       link.confirm(asked);
       await one.query("any", {}, { signal: AbortSignal.timeout(10) }).catch(() => {});
     }
-    expect(sizes).toEqual([400, 400, 100]);
+    expect(sizes).toEqual([200, 200, 200, 200, 100]);
   });
 
   test("what was called for while all were refused is asked for", async () => {

@@ -145,6 +145,21 @@ describe("against a gateway that says anything", () => {
     ]);
   });
 
+  test("the longest names and places are no message that is too large", async () => {
+    const one = client(fake.url);
+    const place = `${"9".repeat(19)}-${"9".repeat(19)}`;
+    const names = Array.from({ length: 500 }, (_, n) => String(n).padEnd(128, "x"));
+    for (const name of names) one.subscribe(name, { since: place });
+    const link = await greeted();
+    for (let count = 0; count < names.length; ) {
+      const asked = await link.next("subscribe");
+      expect(Object.keys(asked.recover)).toHaveLength(asked.events.length);
+      expect(JSON.stringify(asked).length).toBeLessThanOrEqual(65_536);
+      count += asked.events.length;
+      link.confirm(asked);
+    }
+  });
+
   test.each([
     ["itself", (own: Subscription) => own],
     ["another", (_: Subscription, other: Subscription) => other],
