@@ -29,9 +29,12 @@ export function createWatch(
 
   function tick(): void {
     const now = Date.now();
-    // Timers of a machine that was asleep, or of a page that was frozen, are late.
-    const wasAsleep = now - ticked > ASLEEP_MS;
+    // Timers of a machine that was asleep, or of a page that was frozen, are late. Those of a clock that was set back are
+    // early.
+    const wasAsleep = Math.abs(now - ticked) > ASLEEP_MS;
     ticked = now;
+    // The clock may have been set back.
+    heard = Math.min(heard, now);
     const since = asked || (canAsk() ? now : heard);
     if (now - since >= pingTimeout) lost();
     else if (wasAsleep || (!asked && now - heard >= pingInterval)) askNow();
