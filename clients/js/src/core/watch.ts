@@ -43,7 +43,7 @@ export function createWatch(
   function listen(isWanted: boolean): void {
     clearInterval(timer);
     const change = isWanted ? "addEventListener" : "removeEventListener";
-    for (const type of ["online", "offline", "visibilitychange"]) globalThis[change]?.(type, wake);
+    for (const type of ["online", "visibilitychange"]) globalThis[change]?.(type, wake);
     ticked = Date.now();
     if (isWanted) timer = setInterval(tick, Math.min(pingTimeout / 2, TICK_MS_MAX));
   }

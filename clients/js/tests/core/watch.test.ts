@@ -60,3 +60,11 @@ test("a clock that is set back does not keep an attempt that gets no connection"
   vi.advanceTimersByTime(15_000);
   expect(told[0]).toBe("lost");
 });
+
+test("a network or a page that is back is told of, and a network that has gone is not", () => {
+  for (const type of ["offline", "online", "visibilitychange"]) {
+    told.push(type);
+    page.dispatchEvent(new Event(type));
+  }
+  expect(told).toEqual(["offline", "online", "wake", "visibilitychange", "wake"]);
+});
