@@ -31,7 +31,7 @@ export function createTopics(
 ) {
   const members = new Set<Member>();
   /**
-   * Names that this connection was asked for, with the request for each (undefined until it has answered that it is to
+   * Names that this connection was asked for, with the request for each (null until it has answered that it is to
    * end one: what is about one name goes one after the other), and those that it has confirmed.
    */
   const asked = new Map<string, unknown>();
@@ -64,7 +64,7 @@ export function createTopics(
   function forget(name: string): void {
     confirmed.delete(name);
     if (!asked.get(name)) return;
-    asked.set(name, undefined);
+    asked.set(name, null);
     const left = () => {
       asked.delete(name);
       syncSoon();
@@ -90,6 +90,8 @@ export function createTopics(
     for (const member of members) {
       const { name, subscription } = member;
       if (subscription.state === "rejected") continue;
+      // It keeps its place: those that came later wait.
+      if (asked.get(name) === null) break;
       if (name !== INBOX && !asked.has(name) && names.length < NAMES_MAX) {
         asked.set(name, encode);
         names.push(name);

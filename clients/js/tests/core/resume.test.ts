@@ -160,6 +160,28 @@ describe("against a gateway that says anything", () => {
     }
   });
 
+  test("a topic that begins anew keeps its place before those that came later", async () => {
+    const one = client(fake.url);
+    const items = note(one.subscribe("a"));
+    const link = await greeted();
+    link.confirm(await link.next("subscribe"), { a: { epoch: 1, offset: 5 } });
+    await state(one, "open");
+    // One is what the gateway allows.
+    const [second, other] = [one.subscribe("a", { since: "1-4" }), one.subscribe("b")];
+    note(second, items);
+    const asked = await link.next("subscribe");
+    expect(asked.events).toEqual(["a", "b"]);
+    link.say({ type: "error", id: asked.id, code: "SUBSCRIPTION_LIMIT", message: "-", details: { limit: 1 } });
+    link.say({
+      type: "subscription_confirmed",
+      id: asked.id,
+      events: ["a"],
+      topics: { a: { epoch: 1, offset: 5, recovered: true, count: 1 } },
+    });
+    await second.ready();
+    await expect(other.ready()).rejects.toMatchObject({ code: "SUBSCRIPTION_LIMIT" });
+  });
+
   test.each([
     ["itself", (own: Subscription) => own],
     ["another", (_: Subscription, other: Subscription) => other],
