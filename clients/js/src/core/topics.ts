@@ -87,7 +87,8 @@ export function createTopics(
       recover = recoverOf(events);
       return JSON.stringify({ type: events.length ? "subscribe" : "ping", events, recover });
     };
-    for (const member of members) {
+    // Patterns last: what flows through one cannot go on from a place any more.
+    for (const member of [...members].sort((a, b) => +isPattern(a.name) - +isPattern(b.name))) {
       const { name, subscription } = member;
       if (subscription.state === "rejected") continue;
       // It keeps its place: those that came later wait.

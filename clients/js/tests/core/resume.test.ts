@@ -160,6 +160,21 @@ describe("against a gateway that says anything", () => {
     }
   });
 
+  test("patterns are called for behind topics, which go on from their places", async () => {
+    const one = client(fake.url);
+    one.subscribe("room.*");
+    const names = Array.from({ length: 250 }, (_, n) => `room.${n}`);
+    for (const name of names) one.subscribe(name, { since: "1-0" });
+    const link = await greeted();
+    const events: string[] = [];
+    while (events.length <= names.length) {
+      const asked = await link.next("subscribe");
+      events.push(...asked.events);
+      link.confirm(asked);
+    }
+    expect(events).toEqual([...names, "room.*"]);
+  });
+
   test("a topic that begins anew keeps its place before those that came later", async () => {
     const one = client(fake.url);
     const items = note(one.subscribe("a"));
