@@ -57,7 +57,8 @@ export interface SubscriptionOptions {
   since?: string | undefined;
   /**
    * Without `since`: begin with so many of the topic's newest events, or as many as it keeps. Not for patterns, nor
-   * over SSE for a topic that another subscription has already.
+   * over SSE for a topic that another subscription has already, nor, as `since`, for a topic that a pattern of this
+   * client has already: that is a gap, to both; ask `history`.
    */
   last?: number | undefined;
   /** How many events wait for a loop over this subscription, at most (1,000). */

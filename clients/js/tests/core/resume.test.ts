@@ -275,4 +275,28 @@ describe("against a gateway", () => {
     await until(() => items.includes("*: agent.1 4"));
     expect(items.filter((item) => item.includes("gap"))).toEqual([]);
   });
+
+  test("what a pattern has already does not begin again: that is a gap, to both", async () => {
+    const one = client(`${gateway.url}/api/v1/ws/demo`);
+    const items: string[] = [];
+    const wide = one.subscribe("room.*");
+    note(wide, items);
+    await wide.ready();
+    for (const n of [1, 2, 3]) await gateway.publish("room.1", n);
+    await until(() => items.length === 3);
+    const named = one.subscribe("room.1", { last: 2 });
+    note(named, items);
+    await named.ready();
+    await gateway.publish("room.1", 4);
+    await until(() => items.includes("room.1: room.1 4"));
+    expect(items.slice(3).sort()).toEqual([
+      "room.*: gap of room.1",
+      "room.*: room.1 4",
+      "room.1: gap of room.1",
+      "room.1: room.1 4",
+    ]);
+    // What is asked for instead.
+    const { events } = await one.query("history", { event: "room.1", limit: 2 });
+    expect(events.map(({ data }: { data: number }) => data)).toEqual([3, 4]);
+  });
 });
