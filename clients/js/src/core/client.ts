@@ -91,7 +91,8 @@ export interface Client {
   query<T = any>(query: string, params?: object, options?: RequestOptions): Promise<T>;
   /**
    * Sends any message of the events protocol, such as `{ type: "app", data }`, and gives the answer. If the connection
-   * is lost before it comes, it rejects with `OUTCOME_UNKNOWN`: only you know whether to ask again.
+   * is lost before it comes, it rejects with `OUTCOME_UNKNOWN`: only you know whether to ask again. An `id` of the
+   * message is replaced. A batch is answered only if it is refused; see README.md.
    */
   request(message: Frame, options?: RequestOptions): Promise<Frame>;
   /**
