@@ -91,7 +91,8 @@ export interface Client {
   query<T = any>(query: string, params?: object, options?: RequestOptions): Promise<T>;
   /**
    * Sends any message of the events protocol, such as `{ type: "app", data }`, and gives the answer. If the connection
-   * is lost before it comes, it rejects with `OUTCOME_UNKNOWN`: only you know whether to ask again.
+   * is lost before it comes, it rejects with `OUTCOME_UNKNOWN`: only you know whether to ask again. An `id` of the
+   * message is replaced. A batch is answered only if it is refused; see README.md.
    */
   request(message: Frame, options?: RequestOptions): Promise<Frame>;
   /**
@@ -130,8 +131,8 @@ export function connect(url: string | URL, options: Options = {}): Client {
   /** Counts connections: what belongs to an earlier one is of no interest. */
   let generation = 0;
   let link: Link | undefined;
-  let isSse = false;
-  let isGreeted = false;
+  let isSse: boolean | undefined;
+  let isGreeted: boolean | undefined;
   /** The next attempt, and the renewal of the token. */
   let retry: Timer;
   let renewal: Timer;
@@ -141,7 +142,7 @@ export function connect(url: string | URL, options: Options = {}): Client {
   let broken = 0;
   /** For how long the gateway wanted to be left alone before it closed, in milliseconds, and whether it is by now. */
   let hint = 0;
-  let isHinted = false;
+  let isHinted: boolean | undefined;
 
   let source: Token = options.token;
   let token: string | null | undefined;
@@ -152,7 +153,7 @@ export function connect(url: string | URL, options: Options = {}): Client {
 
   const requests = createRequests(
     failure,
-    (text) => link!.send(text),
+    (text) => link?.send(text),
     // What is asked for before the first confirmation would come before it.
     (kind) => isGreeted && (isOpen() || kind === "link"),
   );
@@ -298,8 +299,9 @@ export function connect(url: string | URL, options: Options = {}): Client {
     if (!drop()) return;
     clearTimeout(renewal);
     watch.listen(false);
-    set({ state, error });
+    // Before the listeners: what they ask for anew is not of this end.
     requests.fail(error);
+    set({ state, error });
   }
 
   function reconnect(): void {
@@ -316,10 +318,11 @@ export function connect(url: string | URL, options: Options = {}): Client {
     } catch (cause) {
       if (own !== generation) return;
       const error = new FanfareError("BROKEN_FRAME", String(cause), "fix", {}, cause);
-      report(error);
       // What was in it comes again. A gateway that does it again and again is asked ever more slowly.
       attempts = Math.max(attempts, broken++);
       wait(error);
+      // Last: the listener may close, or connect.
+      report(error);
     }
   }
 

@@ -4,6 +4,9 @@
 export const parse = (place: string | undefined) =>
   /^(\d{1,19})-(\d{1,19})$/.exec(place!)?.slice(1) as [epoch: string, offset: string] | undefined;
 
+/** Whether it is a place. */
+export const isPlace = (place: any): unknown => parse(place) || /^sse:/.test(place);
+
 /** Whether two places are of the same epoch. */
 export const sameEpoch = (a: string, b: string): boolean => a.split("-")[0] === b.split("-")[0];
 

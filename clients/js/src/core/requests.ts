@@ -37,7 +37,7 @@ interface Request {
 export function createRequests(
   failure: () => FanfareError | undefined,
   send: (text: string) => void,
-  maySend: (kind: Kind) => boolean,
+  maySend: (kind: Kind) => unknown,
 ) {
   const requests = new Map<unknown, Request>();
   let lastId = 0;
@@ -143,8 +143,10 @@ export function createRequests(
 
     /** One of those that were sent was too large. It is not sent again. */
     failLargest(): void {
-      const sent = [...requests].filter(([, { sent }]) => sent).sort(([, a], [, b]) => b.sent - a.sent);
-      end(sent[0]?.[0])?.fail(new FanfareError("MESSAGE_TOO_LARGE", "Too large: send less"));
+      let most = 0;
+      let largest: unknown;
+      for (const [id, { sent }] of requests) if (sent > most) [most, largest] = [sent, id];
+      end(largest)?.fail(new FanfareError("MESSAGE_TOO_LARGE", "Too large"));
     },
   };
 }

@@ -81,7 +81,7 @@ export function openSse(
 
   /** Tries a WebSocket beside the streams, which go on until there is one. */
   function tryWebSocket(): void {
-    if (!openWebSocket || Date.now() - upgraded < UPGRADE_MS_MIN) return;
+    if (!openWebSocket || Math.abs(Date.now() - upgraded) < UPGRADE_MS_MIN) return;
     upgraded = Date.now();
     upgrade?.close();
     const frame = (text: unknown) =>
@@ -147,11 +147,11 @@ export function openSse(
     let id = "";
     let data: string[] = [];
     let isFirst = true;
-    // Once it has had a heartbeat, which comes after so long without anything else. Other streams, and /health, say
-    // nothing of this one.
+    // Once it has had a heartbeat, which comes after so long without anything else, whatever becomes of the wall clock.
+    // Other streams, and /health, say nothing of this one.
     let silence: ReturnType<typeof setTimeout> | undefined;
     let heartbeat = 0;
-    let heard = Date.now();
+    let heard = performance.now();
     const line = (line: string) => {
       const [, field, value = ""] = /^([^:]*)(?:: ?(.*))?$/s.exec(line)!;
       if (field === "event") name = value;
@@ -186,7 +186,7 @@ export function openSse(
         if (done) break;
         listener.heard();
         text += decoder.decode(value, { stream: true });
-        const since = Date.now() - heard;
+        const since = performance.now() - heard;
         heard += since;
         if (/^:/m.test(text)) heartbeat = Math.max(heartbeat, since, SILENT_MS_MIN / HEARTBEATS_MISSED);
         clearTimeout(silence);

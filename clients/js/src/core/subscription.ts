@@ -1,7 +1,7 @@
 import { type Emitter, type Report, createEmitter } from "./emitter.js";
 import { FanfareError } from "./errors.js";
 import { isPattern, matcher } from "./pattern.js";
-import { isPast, sameEpoch } from "./place.js";
+import { isPast, isPlace, sameEpoch } from "./place.js";
 
 /** An event of a topic, each once and in the topic's order. */
 export interface TopicEvent<T = unknown> {
@@ -52,12 +52,13 @@ export type SubscriptionState = "pending" | "active" | "rejected" | "ended";
 export interface SubscriptionOptions {
   /**
    * Where to go on: the `position` of this subscription, or of an event of the topic, from earlier. What was missed comes
-   * first, or a gap if it is not kept.
+   * first, or a gap if it is not kept, or if this is no position.
    */
   since?: string | undefined;
   /**
    * Without `since`: begin with so many of the topic's newest events, or as many as it keeps. Not for patterns, nor
-   * over SSE for a topic that another subscription has already.
+   * over SSE for a topic that another subscription has already, nor, as `since`, for a topic that a pattern of this
+   * client has already: that is a gap, to both; ask `history`.
    */
   last?: number | undefined;
   /** How many events wait for a loop over this subscription, at most (1,000). */
@@ -170,7 +171,7 @@ export function createSubscription<T>(
   const passed = new Map<string, string>();
   /** What waits for an item or a state to look at. */
   const waiting: (() => void)[] = [];
-  let isLooped = false;
+  let isLooped: boolean | undefined;
   let state: SubscriptionState = "pending";
   let error: FanfareError | undefined;
   /** Whether it was active on an earlier connection, or goes on from a saved position. */
@@ -224,6 +225,8 @@ export function createSubscription<T>(
   }
 
   function push(...entry: Entry): void {
+    // By a listener, in the middle of what a confirmation tells.
+    if (state === "ended") return;
     queue.push(entry);
     if (isLooped) tell(entry[0]);
     drain();
@@ -253,8 +256,7 @@ export function createSubscription<T>(
   function settle(topic?: string): void {
     due.delete(topic!);
     if (!goal || due.size) return;
-    set(name, goal);
-    goal = undefined;
+    goal = set(name, goal) as undefined;
   }
 
   const why = () =>
@@ -269,7 +271,7 @@ export function createSubscription<T>(
   /** Changes the state, if it is another one. In any case all that waits looks again, after the caller's turn. */
   function change(to: SubscriptionState, because?: FanfareError): void {
     wake();
-    if (to === "pending") due.clear();
+    if (to === "pending") goal = due.clear() as undefined;
     if (to === "active") wasActive = true;
     if (state === "ended" || (to === state && because === error)) return;
     state = to;
@@ -290,8 +292,9 @@ export function createSubscription<T>(
     if (wasActive && !resumes && state !== "active") gap(name, null);
     let own: string | undefined;
     for (const [topic, { epoch, offset, recovered, count = 0 }] of topics) {
-      if (!covers(topic)) continue;
       const isName = topic === name;
+      // Another pattern's place is none of a topic.
+      if (isPattern(topic) ? !isName : !covers(topic)) continue;
       const known = received.get(topic);
       // Throws where the offset is none.
       const before = (events: number | boolean) => `${epoch}-${BigInt(offset) - BigInt(events)}`;
@@ -299,7 +302,7 @@ export function createSubscription<T>(
       // A gap follows, and until then the old place holds.
       const isGap = recovered === false && (known || resumes);
       if (!known && !isGap) set(topic, before(isName ? Math.min(last, count) : resumes && count));
-      else if (isName && isPattern(topic)) own = live;
+      else if (isPattern(topic)) own = live;
       else if (known !== live && !isGap) {
         const isSame = recovered && sameEpoch(known!, live);
         // It may begin behind where this one is, at the newest events of another one.
@@ -316,7 +319,7 @@ export function createSubscription<T>(
     change("active");
   }
 
-  if (since) for (const [topic, place] of placesOf(name, since)) set(topic, String(place));
+  if (since) for (const [topic, place] of placesOf(name, since)) if (isPlace(place)) set(topic, place);
 
   const subscription: Subscription<T> = {
     name,
@@ -384,8 +387,8 @@ export function createSubscription<T>(
   return member;
 }
 
-/** The places of a saved position. What is none is one of the name, which the gateway answers with a gap. */
-function placesOf(name: string, since: string): [topic: string, place: unknown][] {
+/** The places of a saved position. Of what is no object, of the name. */
+function placesOf(name: string, since: string): [topic: string, place: any][] {
   try {
     return Object.entries(JSON.parse(since));
   } catch {

@@ -2,7 +2,7 @@ import type { Report } from "./emitter.js";
 import { FanfareError } from "./errors.js";
 import type { Frame } from "./link.js";
 import { isInbox, isPattern, matcher } from "./pattern.js";
-import { earlier, parse } from "./place.js";
+import { earlier, isPlace, parse } from "./place.js";
 import { INBOX, type Member, type SubscriptionOptions, createSubscription } from "./subscription.js";
 
 /**
@@ -12,7 +12,7 @@ import { INBOX, type Member, type SubscriptionOptions, createSubscription } from
 const LAST_MARGIN = 100;
 
 /** Names in one message, so that it is not too large with their places. */
-const NAMES_MAX = 400;
+const NAMES_MAX = 200;
 
 /** Places in one message, unless there are more names or the gateway names another limit. */
 const RECOVER_MAX = 50;
@@ -31,7 +31,7 @@ export function createTopics(
 ) {
   const members = new Set<Member>();
   /**
-   * Names that this connection was asked for, with the request for each (undefined until it has answered that it is to
+   * Names that this connection was asked for, with the request for each (null until it has answered that it is to
    * end one: what is about one name goes one after the other), and those that it has confirmed.
    */
   const asked = new Map<string, unknown>();
@@ -39,8 +39,8 @@ export function createTopics(
   /** Those that are to begin with their newest events, since what others of their name missed is less than they want. */
   const short = new Set<string>();
   /** Of the connection. */
-  let isSse = false;
-  let hasUser = false;
+  let isSse: boolean | undefined;
+  let hasUser: boolean | undefined;
   /** Places in one message: the gateway's `events.max_subscriptions`, once it has named that. */
   let recover_max: number | undefined;
 
@@ -64,7 +64,7 @@ export function createTopics(
   function forget(name: string): void {
     confirmed.delete(name);
     if (!asked.get(name)) return;
-    asked.set(name, undefined);
+    asked.set(name, null);
     const left = () => {
       asked.delete(name);
       syncSoon();
@@ -87,15 +87,18 @@ export function createTopics(
       recover = recoverOf(events);
       return JSON.stringify({ type: events.length ? "subscribe" : "ping", events, recover });
     };
-    for (const member of members) {
+    // Patterns last: what flows through one cannot go on from a place any more.
+    for (const member of [...members].sort((a, b) => +isPattern(a.name) - +isPattern(b.name))) {
       const { name, subscription } = member;
       if (subscription.state === "rejected") continue;
+      // It keeps its place: those that came later wait.
+      if (asked.get(name) === null) break;
       if (name !== INBOX && !asked.has(name) && names.length < NAMES_MAX) {
         asked.set(name, encode);
         names.push(name);
       }
       if (subscription.state !== "pending") continue;
-      const active = confirmed.has(name) && !short.has(name) && called(name).find(isActive);
+      const active = confirmed.has(name) && !short.has(name) && called(name).find((one) => one.subscription.state === "active");
       if (active) {
         // It goes on where the other one is.
         for (const [topic, place] of active.places) member.place(topic, place);
@@ -148,8 +151,8 @@ export function createTopics(
     const places = new Map<string, string>();
     for (const { name, places: own, gap } of names.flatMap(called)) {
       for (const [topic, place] of own) {
-        // What has a subscription of its own goes on by that.
-        if (topic !== name && called(topic).length) continue;
+        // What has a subscription of its own goes on by that, if it says where.
+        if (topic !== name && called(topic).some((one) => one.last || one.places.has(topic))) continue;
         const known = places.get(topic) ?? place;
         const from = earlier(known, place);
         if (!from) gap(topic, null);
@@ -165,8 +168,7 @@ export function createTopics(
     const topics = new Set([...names, ...[...places.keys()].reverse()]);
     const entries = [...topics].map((topic): [string, unknown] => {
       const place = places.get(topic);
-      const all = called(topic);
-      const last = Math.max(0, ...all.map((member) => (member.places.has(topic) ? 0 : member.last)));
+      const last = Math.max(0, ...called(topic).map((member) => (member.places.has(topic) ? 0 : member.last)));
       // What others are missing comes first.
       if (last && !isPattern(topic) && (!place || short.has(topic))) return [topic, { last: place ? last + LAST_MARGIN : last }];
       const [epoch, offset] = parse(place) ?? [];
@@ -182,12 +184,11 @@ export function createTopics(
   function take(frame: Frame): boolean {
     const { type, event: name, topic = name, data, event_id: position, publisher, timestamp, lost = null } = frame;
     if (typeof topic !== "string" || (type === "event" && !position)) return false;
-    let takers = [...members].filter((member) => member.covers(topic));
-    if (!takers.length && isInbox(topic)) takers = called(INBOX);
-    let isAnnounced = false;
+    const takers = [...members].filter((member) => member.covers(topic) || (member.name === INBOX && isInbox(topic)));
+    let isAnnounced;
     for (const member of takers) {
       if (type === "event") {
-        if (!/^(sse:|\d+-\d+$)/.test(position)) throw position;
+        if (!isPlace(position)) throw position;
         member.take({ type, topic, name, data, position, publisher, timestamp });
       } else if (type === "gap") isAnnounced = member.gap(topic, lost) || isAnnounced;
       else if (type === "place") member.place(topic, frame["place"]);
@@ -208,7 +209,7 @@ export function createTopics(
     placesOf,
     take,
     /** The connection is there. */
-    greeted(overSse: boolean, user: unknown): void {
+    greeted(overSse: boolean | undefined, user: unknown): void {
       isSse = overSse;
       hasUser = user != null;
       sync();
@@ -221,5 +222,3 @@ export function createTopics(
     },
   };
 }
-
-const isActive = ({ subscription }: Member) => subscription.state === "active";

@@ -11,14 +11,14 @@ const ASLEEP_MS = 15_000;
  */
 export function createWatch(
   { pingInterval = 20_000, pingTimeout = 10_000 }: Options,
-  canAsk: () => boolean,
+  canAsk: () => unknown,
   ask: () => void,
   lost: () => void,
   wake: () => void,
 ) {
   let timer: ReturnType<typeof setInterval> | undefined;
   let heard = 0;
-  let asked = 0;
+  let asked: number | undefined;
   let ticked = 0;
 
   function askNow(): void {
@@ -29,9 +29,12 @@ export function createWatch(
 
   function tick(): void {
     const now = Date.now();
-    // Timers of a machine that was asleep, or of a page that was frozen, are late.
-    const wasAsleep = now - ticked > ASLEEP_MS;
+    // Timers of a machine that was asleep, or of a page that was frozen, are late. Those of a clock that was set back are
+    // early.
+    const wasAsleep = Math.abs(now - ticked) > ASLEEP_MS;
     ticked = now;
+    // The clock may have been set back.
+    heard = Math.min(heard, now);
     const since = asked || (canAsk() ? now : heard);
     if (now - since >= pingTimeout) lost();
     else if (wasAsleep || (!asked && now - heard >= pingInterval)) askNow();
@@ -40,7 +43,7 @@ export function createWatch(
   function listen(isWanted: boolean): void {
     clearInterval(timer);
     const change = isWanted ? "addEventListener" : "removeEventListener";
-    for (const type of ["online", "offline", "visibilitychange"]) globalThis[change]?.(type, wake);
+    for (const type of ["online", "visibilitychange"]) globalThis[change]?.(type, wake);
     ticked = Date.now();
     if (isWanted) timer = setInterval(tick, Math.min(pingTimeout / 2, TICK_MS_MAX));
   }

@@ -17,7 +17,7 @@ export interface WebSocketLike {
 export function constructorOf(given: WebSocketConstructor | undefined): WebSocketConstructor {
   const found = given ?? (globalThis.WebSocket as WebSocketConstructor | undefined);
   if (found) return found;
-  throw new FanfareError("NO_WEBSOCKET", "No WebSocket: give one in the options");
+  throw new FanfareError("NO_WEBSOCKET", "No WebSocket: give one");
 }
 
 /** A WebSocket. Throws what its constructor does, of a token that no header can have for example. */

@@ -1009,7 +1009,7 @@ describe("subscriptions", () => {
       link.confirm(asked);
       await one.query("any", {}, { signal: AbortSignal.timeout(10) }).catch(() => {});
     }
-    expect(sizes).toEqual([400, 400, 100]);
+    expect(sizes).toEqual([200, 200, 200, 200, 100]);
   });
 
   test("what was called for while all were refused is asked for", async () => {
@@ -1451,7 +1451,7 @@ describe("the inbox", () => {
     ["1-9", "1-4", "1-4", 0],
     ["1-4", "1-9", "1-4", 0],
     ["1-9", "2-4", "2-4", 0],
-    ["1-9", "other", "1-9", 1],
+    ["1-9", "sse:other", "1-9", 1],
   ])("two that go on from %s and %s: from %s, and gaps are %i", async (first, second, place, gaps) => {
     const one = client(fake.url, { token: "t" });
     const got: Gap[] = [];

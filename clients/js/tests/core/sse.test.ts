@@ -336,3 +336,42 @@ test("a chunk that cannot be loaded is a failed attempt, and no matter of tokens
     vi.doUnmock("../../src/core/sse.js");
   }
 });
+
+test("a clock that is set forward makes no stream's silence longer", async () => {
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+  try {
+    let first: Request | undefined;
+    const begins = (request: Request) => void (first = request).socket.write(stream(begin, "\n"));
+    answers = [begins, says(stream("id: c0\n"))];
+    const one = client(fake.url, { transports: ["sse"], pingInterval: 1e9 });
+    const errors: unknown[] = [];
+    one.on("state", ({ error }) => error && errors.push(error.message));
+    const sub = one.subscribe("news");
+    await vi.waitUntil(() => sub.position === "sse:c0", { timeout: 20_000 });
+    const timers = vi.getTimerCount();
+    vi.spyOn(Date, "now").mockReturnValue(Date.now() + 3_600_000);
+    first!.socket.write(": heartbeat\n\n");
+    await vi.waitUntil(() => vi.getTimerCount() > timers, { timeout: 20_000 });
+    vi.advanceTimersByTime(100_000);
+    expect(errors).toEqual(["A stream is silent"]);
+  } finally {
+    vi.restoreAllMocks();
+    vi.useRealTimers();
+  }
+});
+
+test("a clock that is set back keeps nothing from trying a WebSocket", async () => {
+  vi.useFakeTimers({ toFake: ["setInterval", "clearInterval", "Date"] });
+  try {
+    fake.refusals.push(refusal, refusal, refusal);
+    answers = [says(stream(begin))];
+    const one = client(fake.url, { transports: ["ws", "sse"] });
+    await one.subscribe("news").ready();
+    vi.setSystemTime(Date.now() - 3_600_000);
+    vi.advanceTimersByTime(5_000);
+    await until(() => !fake.refusals.length);
+    expect(one.state).toBe("open");
+  } finally {
+    vi.useRealTimers();
+  }
+});
