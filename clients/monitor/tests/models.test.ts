@@ -152,9 +152,18 @@ test("beliefs: every shape that a distribution may have is read", () => {
   check({ beliefs: [[0.7, 0.3], [1]] }, [["factor 1", [["0", 0.7], ["1", 0.3]]], ["factor 2", [["0", 1]]]]);
   check({ beliefs: { door: { a: 0.7, b: 0.3 } } }, [["door", ab]]);
   for (const nothing of [null, "text", 1, {}, [], { beliefs: ["a"] }, { state: "open" }, { beliefs: [null] }]) check(nothing, []);
+  check({ beliefs: [0.7, 0.3], labels: [false, true] }, [[undefined, [["false", 0.7], ["true", 0.3]]]]);
 });
 
 test("beliefs: certainty is 0 where all is as likely and 1 where one state is certain", async () => {
+test("beliefs: names of whatever kind and length are read, and cut", () => {
+  const long = "n".repeat(200);
+  const cut = "n".repeat(128);
+  expect(factorsOf({ beliefs: [0.7, 0.2, 0.1], labels: [{ toString: 1, valueOf: 1 }, null, long] })).toEqual([[undefined, [["0", 0.7], ["1", 0.2], [cut, 0.1]]]]);
+  expect(factorsOf({ beliefs: { [long]: 0.7, b: 0.3 } })).toEqual([[undefined, [[cut, 0.7], ["b", 0.3]]]]);
+  expect(factorsOf({ beliefs: { [long]: { [long]: 1 } } })).toEqual([[cut, [[cut, 1]]]]);
+});
+
   const store = new BeliefsStore();
   const { beliefs, unread } = await after(store, () => {
     for (const p of [0.5, 1]) store.take(event("belief.state", { agent_id: "x", beliefs: { a: 1 - p, b: p } }));

@@ -52,7 +52,7 @@ function BeliefCard({ belief: { topic, agent, factor, states, isDistribution, ce
       </div>
       <ul className="states" aria-label={`States of ${agent ?? topic}`}>
         {states.slice(0, SHOWN_MAX).map(([name, value], i) => (
-          <li key={name} className={i === 0 ? "first" : ""}>
+          <li key={i} className={i === 0 ? "first" : ""}>
             <span className="state-name">{name}</span>
             <span className="bar" aria-hidden="true"><i style={{ width: `${(100 * Math.abs(value)) / largest}%` }} /></span>
             <span className="state-value">{isDistribution ? `${(100 * value).toFixed(value >= 0.995 ? 0 : 1)} %` : Number(value.toPrecision(4))}</span>

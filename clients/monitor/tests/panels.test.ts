@@ -1,0 +1,18 @@
+import { afterEach, expect, test } from "vitest";
+import { panel, rows, stage, strike } from "./support/stage";
+
+afterEach(strike);
+
+test("states of equal names are as many as were published, however they change places", async () => {
+  const { page, gateway } = await stage();
+  const states = panel(page, "Belief state").getByRole("list", { name: "States of scout-1" }).getByRole("listitem");
+  const shown = () => expect.poll(async () => (await states.allInnerTexts()).map((text) => text.split(/\s+/).slice(0, 2).join(" ")));
+  const publish = (a: number, b: number, other: number) =>
+    gateway.publish("belief.state", { agent_id: "scout-1", beliefs: [a, b, other], labels: ["door", "door", "wall"] });
+  await publish(0.5, 0.3, 0.2);
+  await shown().toEqual(["door 50.0", "door 30.0", "wall 20.0"]);
+  await publish(0.1, 0.2, 0.7);
+  await shown().toEqual(["wall 70.0", "door 20.0", "door 10.0"]);
+  await publish(0.35, 0.25, 0.4);
+  await shown().toEqual(["wall 40.0", "door 35.0", "door 25.0"]);
+});
