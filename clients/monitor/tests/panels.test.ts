@@ -16,3 +16,26 @@ test("states of equal names are as many as were published, however they change p
   await publish(0.35, 0.25, 0.4);
   await shown().toEqual(["wall 40.0", "door 35.0", "door 25.0"]);
 });
+
+test("an event that is chosen is laid out once, whatever else is drawn", async () => {
+  const { page, gateway } = await stage();
+  await gateway.publish("large", { numbers: [1, 2, 3] });
+  const large = rows(page).filter({ hasText: "large" });
+  await large.waitFor();
+  await page.evaluate(() => {
+    const { parse } = JSON;
+    const counted = { parses: 0 };
+    JSON.parse = (text, ...more) => {
+      if (text === '{"numbers":[1,2,3]}') counted.parses += 1;
+      return parse(text, ...more);
+    };
+    Object.assign(window, { counted_: counted });
+  });
+  await large.click();
+  await page.getByRole("complementary", { name: "Chosen event" }).getByText('"numbers": [').waitFor();
+  for (const i of [1, 2, 3]) {
+    await gateway.publish("other", i);
+    await expect.poll(() => rows(page).filter({ hasText: "other" }).count()).toBe(i);
+  }
+  expect(await page.evaluate(() => (window as any).counted_.parses)).toBe(1);
+});

@@ -1,4 +1,4 @@
-import { type FormEvent, useEffect, useId, useState } from "react";
+import { type FormEvent, useEffect, useId, useMemo, useState } from "react";
 import { type Line, LINES_MAX, exportOf } from "../model/lines";
 import { copy, save } from "./copy";
 import { EventList } from "./event-list";
@@ -126,13 +126,14 @@ function Rates({ rates }: { rates: readonly (number | undefined)[] }) {
       <path d={bars((rate = 0) => rate && Math.max(1, (20 * rate) / highest))} />
     </svg>
   );
+  // Not at each frame: it may be large.
+  const text = useMemo(() => (line ? JSON.stringify(JSON.parse(line.text), null, 2) : ""), [line]);
 }
 
 function Detail({ line }: { line: Line | undefined }) {
   const [said, say] = useState("");
   useEffect(() => say(""), [line]);
   if (!line) return <aside className="detail none faint" aria-label="Chosen event">Choose an event to see all of it.</aside>;
-  const text = JSON.stringify(JSON.parse(line.text), null, 2);
   return (
     <aside className="detail" aria-label="Chosen event">
       <div className="detail-head">
