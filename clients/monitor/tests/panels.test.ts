@@ -1,5 +1,5 @@
 import { afterEach, expect, test } from "vitest";
-import { panel, rows, stage, strike } from "./support/stage";
+import { panel, rows, stage, strike, violations } from "./support/stage";
 
 afterEach(strike);
 
@@ -38,4 +38,30 @@ test("an event that is chosen is laid out once, whatever else is drawn", async (
     await expect.poll(() => rows(page).filter({ hasText: "other" }).count()).toBe(i);
   }
   expect(await page.evaluate(() => (window as any).counted_.parses)).toBe(1);
+});
+
+test("whatever scrolls does so by keyboard, in every browser: it can be focused, or something in it can", async () => {
+  const { page, gateway } = await stage();
+  for (let i = 0; i < 12; i++) {
+    await gateway.publish("agent.update", { agent_id: `agent-${i}`, status: "active" });
+    await gateway.publish("belief.state", { agent_id: `agent-${i}`, beliefs: { open: 0.7, closed: 0.3 } });
+    await gateway.publish("news", Array.from({ length: 100 }, (_, n) => n));
+  }
+  await expect.poll(() => rows(page).count()).toBeGreaterThan(12);
+  await rows(page).filter({ hasText: "news" }).first().click();
+  for (const width of [1280, 360]) {
+    await page.setViewportSize({ width, height: 800 });
+    const scrollers = await page.evaluate(() => {
+      const scrolls = (element: Element) => /auto|scroll/.test(getComputedStyle(element).overflowY) && element.scrollHeight > element.clientHeight;
+      const canFocus = (element: Element) => element.matches("[tabindex='0'], button, input, select, a[href]");
+      const found = [...document.querySelectorAll("main *")].filter(scrolls);
+      return found.map((element) => [element.className || element.tagName, canFocus(element) || [...element.querySelectorAll("*")].some(canFocus)]);
+    });
+    expect([width, scrollers]).toEqual([width, [["agents", true], ["beliefs", true], ["list", true], ["PRE", true]]]);
+  }
+  expect(await violations(page)).toEqual([]);
+  const beliefs = page.getByRole("list", { name: "Beliefs" });
+  await beliefs.focus();
+  await page.keyboard.press("End");
+  await expect.poll(() => beliefs.evaluate((list) => list.scrollTop)).toBeGreaterThan(0);
 });

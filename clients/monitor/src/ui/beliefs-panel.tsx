@@ -26,7 +26,7 @@ export function BeliefsPanel() {
           Every event <code>belief.*</code> with states and their probabilities shows here: a map, a list of numbers, or a list for each factor.
         </Teach>
       ) : (
-        <ul className="beliefs" aria-label="Beliefs">
+        <ul className="beliefs" aria-label="Beliefs" tabIndex={0}>
           {beliefs.map((belief) => <BeliefCard key={belief.key} belief={belief} />)}
         </ul>
       )}
