@@ -253,7 +253,13 @@ test("events: a pause holds what is seen and counts what matches", async () => {
   store.setFilter("o");
   add(store, "four");
   await new Promise((done) => setTimeout(done));
-  expect([names(store.get()), store.get().missed]).toEqual([["one", "two"], 1]);
+  expect([names(store.get()), store.get().missed]).toEqual([["one", "two"], 2]);
+  store.setFilter("three");
+  await new Promise((done) => setTimeout(done));
+  expect([names(store.get()), store.get().missed]).toEqual([[], 1]);
+  store.setFilter("");
+  await new Promise((done) => setTimeout(done));
+  expect([names(store.get()), store.get().missed]).toEqual([["one", "two"], 3]);
   store.setPaused(false);
   store.setFilter("four");
   await new Promise((done) => setTimeout(done));
@@ -261,6 +267,28 @@ test("events: a pause holds what is seen and counts what matches", async () => {
 });
 
 test("seconds: they are those of the clock, however seldom the page's timers run", () => {
+test("events: a filter that is typed in a pause counts what is new, and what is no longer kept where all matches", async () => {
+  const store = new EventsStore();
+  add(store, "old");
+  store.setPaused(true);
+  const missed = () => after(store, () => {}).then((snapshot) => snapshot.missed);
+  for (let i = 0; i < 2 * LINES_MAX; i++) add(store, i % 2 ? "odd" : "even");
+  expect(await missed()).toBe(2 * LINES_MAX);
+  store.setFilter("odd");
+  expect(await missed()).toBe(LINES_MAX / 2);
+  add(store, "odd");
+  // The same to the filter.
+  store.setFilter(" ODD ");
+  expect(await missed()).toBe(LINES_MAX / 2 + 1);
+  store.setFilter("");
+  expect(await missed()).toBe(2 * LINES_MAX + 1);
+  store.clear();
+  expect(await missed()).toBe(0);
+  add(store, "odd");
+  store.setFilter("odd");
+  expect(await missed()).toBe(1);
+});
+
   vi.useFakeTimers({ toFake: ["Date"], now: 1_700_000_000_000 });
   const seconds = new Seconds();
   const after = (ms: number) => {
