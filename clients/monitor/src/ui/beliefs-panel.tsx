@@ -17,10 +17,9 @@ const EXAMPLES = [
 export function BeliefsPanel() {
   const monitor = useMonitor();
   const { beliefs, events, unread } = useStore(monitor.beliefs);
-  const { refused } = useStore(monitor);
   return (
     <Panel id="beliefs" title="Belief state" aside={events > 0 && <span className="faint">{plural(events, "event")}{unread > 0 && `, ${unread} without values`}</span>}>
-      {refused.some(([name]) => name === "belief.*") && <Refused name="belief.*" />}
+      <Refused names={["belief.*"]} />
       {beliefs.length === 0 ? (
         <Teach title={unread ? "No event has had values yet" : "No belief has been published yet"} topic="belief.state" examples={EXAMPLES}>
           Every event <code>belief.*</code> with states and their probabilities shows here: a map, a list of numbers, or a list for each factor.

@@ -1,6 +1,7 @@
 import { type FormEvent, useEffect, useRef, useState } from "react";
 import type { ManagerStatus } from "../manager";
 import { HISTORY_SECONDS, type MonitorSnapshot, type Second } from "../model/monitor";
+import { sentence } from "../model/refusal";
 import { count, duration, milliseconds, plural } from "./format";
 import { Panel } from "./panel";
 import { Sparkline, evenly } from "./sparkline";
@@ -93,7 +94,7 @@ function whyOf(status: ManagerStatus | undefined, searchError: string | undefine
   if (!hasBeenOpen && error.code === "CONNECTION_LOST") {
     return "The gateway cannot be reached, or refuses this page: it has to have this endpoint in its mode, and this page's origin in http.cors_origins.";
   }
-  return /[.!?]$/.test(error.message) ? error.message : `${error.message}.`;
+  return sentence(error.message);
 }
 
 function TokenForm({ isNeeded }: { isNeeded: boolean }) {
