@@ -50,3 +50,12 @@ test("the gateway's reason is shown, whether it comes before or behind its answe
   link.say({ type: "subscription_confirmed", id, events: [], rejected: ["full"], topics: {} });
   await notices(page).toEqual(["The gateway refuses a subscription to full. Take a token whose permissions cover it."]);
 });
+
+for (const [reason, said] of [["Token expired", "The token has expired."], ["Token revoked", "The token has been revoked."]] as const) {
+  test(`"${reason}" is said to be so`, async () => {
+    const { page, link } = await speak();
+    link.close(4002, reason);
+    await panel(page, "Connection").getByText(said, { exact: true }).waitFor();
+    await expect.poll(() => page.getByLabel("Token").evaluate((field) => field === document.activeElement)).toBe(true);
+  });
+}
