@@ -59,3 +59,21 @@ for (const [reason, said] of [["Token expired", "The token has expired."], ["Tok
     await expect.poll(() => page.getByLabel("Token").evaluate((field) => field === document.activeElement)).toBe(true);
   });
 }
+
+test("an example that is published is said to be so, in place of an earlier failure", async () => {
+  const { page, link } = await speak();
+  const agents = panel(page, "Agents");
+  const said = agents.locator(".teach [role=status]");
+  const publish = agents.getByRole("button", { name: "Publish this example" });
+  await publish.click();
+  const { id } = await link.next("publish");
+  link.say({ type: "error", id, code: "FORBIDDEN", message: "Only services publish" });
+  await said.getByText("Not published: Only services publish").waitFor();
+  await publish.click();
+  for (let i = 1; i <= 3; i++) {
+    const asked = await link.next("publish");
+    await expect.poll(() => said.innerText()).toBe("");
+    link.say({ type: "response", id: asked.id, result: { offset: i } });
+  }
+  await said.getByText("Published to agent.update.").waitFor();
+});
