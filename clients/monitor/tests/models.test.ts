@@ -6,6 +6,7 @@ import { BELIEFS_MAX, BeliefsStore, CERTAINTIES_MAX, factorsOf } from "../src/mo
 import { EventsStore, SECONDS } from "../src/model/events";
 import { CHARACTERS_MAX, type Line, LINES_MAX, Lines, exportOf } from "../src/model/lines";
 import { MetricsStore, SAMPLES_MAX } from "../src/model/metrics";
+import { adviceOn, isName } from "../src/model/refusal";
 import { Seconds } from "../src/model/seconds";
 import type { FrameStore } from "../src/model/frame-store";
 import { axisEnd, shapeOf, timed } from "../src/ui/sparkline";
@@ -151,7 +152,16 @@ test("beliefs: every shape that a distribution may have is read", () => {
   check({ distribution: [{ state: "a", probability: 0.7 }, { label: "b", p: 0.3 }] }, [[undefined, ab]]);
   check({ beliefs: [[0.7, 0.3], [1]] }, [["factor 1", [["0", 0.7], ["1", 0.3]]], ["factor 2", [["0", 1]]]]);
   check({ beliefs: { door: { a: 0.7, b: 0.3 } } }, [["door", ab]]);
+  check({ beliefs: [0.7, 0.3], labels: [false, true] }, [[undefined, [["false", 0.7], ["true", 0.3]]]]);
   for (const nothing of [null, "text", 1, {}, [], { beliefs: ["a"] }, { state: "open" }, { beliefs: [null] }]) check(nothing, []);
+});
+
+test("beliefs: names of whatever kind and length are read, and cut", () => {
+  const long = "n".repeat(200);
+  const cut = "n".repeat(128);
+  expect(factorsOf({ beliefs: [0.7, 0.2, 0.1], labels: [{ toString: 1, valueOf: 1 }, null, long] })).toEqual([[undefined, [["0", 0.7], ["1", 0.2], [cut, 0.1]]]]);
+  expect(factorsOf({ beliefs: { [long]: 0.7, b: 0.3 } })).toEqual([[undefined, [[cut, 0.7], ["b", 0.3]]]]);
+  expect(factorsOf({ beliefs: { [long]: { [long]: 1 } } })).toEqual([[cut, [[cut, 1]]]]);
 });
 
 test("beliefs: certainty is 0 where all is as likely and 1 where one state is certain", async () => {
@@ -244,11 +254,39 @@ test("events: a pause holds what is seen and counts what matches", async () => {
   store.setFilter("o");
   add(store, "four");
   await new Promise((done) => setTimeout(done));
-  expect([names(store.get()), store.get().missed]).toEqual([["one", "two"], 1]);
+  expect([names(store.get()), store.get().missed]).toEqual([["one", "two"], 2]);
+  store.setFilter("three");
+  await new Promise((done) => setTimeout(done));
+  expect([names(store.get()), store.get().missed]).toEqual([[], 1]);
+  store.setFilter("");
+  await new Promise((done) => setTimeout(done));
+  expect([names(store.get()), store.get().missed]).toEqual([["one", "two"], 3]);
   store.setPaused(false);
   store.setFilter("four");
   await new Promise((done) => setTimeout(done));
   expect([names(store.get()), store.get().isPaused]).toEqual([["four", "four"], false]);
+});
+
+test("events: a filter that is typed in a pause counts what is new, and what is no longer kept where all matches", async () => {
+  const store = new EventsStore();
+  add(store, "old");
+  store.setPaused(true);
+  const missed = () => after(store, () => {}).then((snapshot) => snapshot.missed);
+  for (let i = 0; i < 2 * LINES_MAX; i++) add(store, i % 2 ? "odd" : "even");
+  expect(await missed()).toBe(2 * LINES_MAX);
+  store.setFilter("odd");
+  expect(await missed()).toBe(LINES_MAX / 2);
+  add(store, "odd");
+  // The same to the filter.
+  store.setFilter(" ODD ");
+  expect(await missed()).toBe(LINES_MAX / 2 + 1);
+  store.setFilter("");
+  expect(await missed()).toBe(2 * LINES_MAX + 1);
+  store.clear();
+  expect(await missed()).toBe(0);
+  add(store, "odd");
+  store.setFilter("odd");
+  expect(await missed()).toBe(1);
 });
 
 test("seconds: they are those of the clock, however seldom the page's timers run", () => {
@@ -310,4 +348,21 @@ test("durations are said in two units", () => {
 test("a time of another day has its day", () => {
   const [evening, morning] = [new Date(2026, 10, 29, 23, 59, 58).getTime(), new Date(2026, 10, 30, 0, 0, 3).getTime()];
   expect([time(evening, evening), time(morning, morning), time(evening, morning)]).toEqual(["23:59:58", "00:00:03", "Nov 29, 23:59:58"]);
+});
+
+test("a name is one that the gateway takes for a topic or a pattern", () => {
+  for (const name of ["a", "agent.update:x_y-z9", "x".repeat(128), "*", "a.*", "a*", "a.b*", "a.*.c", "*:a", "..", "*.*"]) expect([name, isName(name)]).toEqual([name, true]);
+  for (const name of ["", "news/sport", "é", "a b", "a%00", "x".repeat(129), "**", "a**", "*a", "a*.b", "a.*b", "a.*b*"]) expect([name, isName(name)]).toEqual([name, false]);
+});
+
+test("what helps against a refusal is said: the gateway's reason, another name, or a token where one is looked at", () => {
+  const advice = (name: string, code: string, isDemo = false) => adviceOn(name, { code, message: "At most 10 subscriptions" }, isDemo);
+  expect(advice("a", "SUBSCRIPTION_LIMIT")).toBe("At most 10 subscriptions.");
+  expect(advice("a b", "SUBSCRIPTION_LIMIT")).toMatch(/^A topic's name has 1 to 128 letters/);
+  for (const code of ["REJECTED", "FORBIDDEN"]) {
+    expect(advice("a", code)).toBe("Take a token whose permissions cover it.");
+    expect(advice("*", code)).toMatch(/^Name topics or prefixes instead, .*, or take a token/);
+    expect([advice("a", code, true), advice("*", code, true)]).toEqual(["That takes a token, and demo mode looks at none.", "Name topics or prefixes instead, such as agent.*."]);
+  }
+  expect(adviceOn("a", undefined, false)).toBe("Take a token whose permissions cover it.");
 });

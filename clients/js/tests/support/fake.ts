@@ -8,6 +8,7 @@ export class Link {
   /** Messages of the client that {@link next} has not given, decoded. */
   readonly #messages: any[] = [];
   #wake: (() => void) | undefined;
+  #isClosing = false;
   /** The code that the client closed with, once it has. */
   closeCode: number | undefined;
   readonly closed: Promise<void>;
@@ -39,7 +40,9 @@ export class Link {
   #take(opcode: number, payload: Buffer): void {
     if (opcode === 8) {
       this.closeCode = payload.length >= 2 ? payload.readUInt16BE(0) : 1005;
-      this.socket.end(frame(8, payload));
+      // No frame follows a close frame: browsers take it for a broken connection.
+      if (this.#isClosing) this.socket.end();
+      else this.socket.end(frame(8, payload));
     } else if (opcode === 9) this.socket.write(frame(10, payload));
     else if (opcode === 1 || opcode === 2) {
       const message = JSON.parse(payload.toString());
@@ -103,6 +106,7 @@ export class Link {
     const payload = Buffer.alloc(2 + Buffer.byteLength(reason));
     payload.writeUInt16BE(code);
     payload.write(reason, 2);
+    this.#isClosing = true;
     this.socket.write(frame(8, payload));
   }
 

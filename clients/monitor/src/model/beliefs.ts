@@ -1,6 +1,6 @@
 import type { TopicEvent } from "fanfare-client";
 import { FrameStore } from "./frame-store";
-import { agentIdOf, fieldsOf, isNumber, textOf } from "./value";
+import { agentIdOf, cut, fieldsOf, isNumber, textOf } from "./value";
 
 /** What an agent holds likely of one thing. */
 export interface Belief {
@@ -86,7 +86,7 @@ export function factorsOf(data: unknown): [factor: string | undefined, states: S
     const parts = typeof value === "object" && value !== null ? Object.entries(value) : [];
     const factors = parts.slice(0, FACTORS_MAX).flatMap(([name, part]): [string, States][] => {
       const states = typeof part === "object" && value !== data ? statesOf(part, []) : undefined;
-      return states ? [[Array.isArray(value) ? `factor ${Number(name) + 1}` : name, states]] : [];
+      return states ? [[Array.isArray(value) ? `factor ${Number(name) + 1}` : cut(name), states]] : [];
     });
     if (factors.length) return factors;
   }
@@ -98,14 +98,16 @@ function statesOf(value: unknown, labels: readonly unknown[]): States | undefine
   if (Array.isArray(value)) {
     const states = value.slice(0, STATES_MAX).map((one, i): [string, unknown] => {
       const { probability, p, value: number } = fieldsOf(one) as Record<string, unknown>;
-      const label = textOf(fieldsOf(one), "state", "label", "name") ?? String(labels[i] ?? i);
+      const label = textOf(fieldsOf(one), "state", "label", "name") ?? labelOf(labels[i]) ?? String(i);
       return [label, isNumber(one) ? one : (probability ?? p ?? number)];
     });
     return states.length && states.every(([, one]) => isNumber(one)) ? (states as States) : undefined;
   }
-  const states = Object.entries(fieldsOf(value)).slice(0, STATES_MAX);
+  const states = Object.entries(fieldsOf(value)).slice(0, STATES_MAX).map(([name, one]) => [cut(name), one] as const);
   return states.length && states.every(([, one]) => isNumber(one)) ? (states as States) : undefined;
 }
+
+const labelOf = (label: unknown) => (typeof label === "boolean" ? String(label) : textOf({ label }, "label"));
 
 const sum = (states: States) => states.reduce((total, [, value]) => total + value, 0);
 

@@ -21,11 +21,10 @@ export class EventsStore extends FrameStore<EventsSnapshot> {
   #all = new Lines();
   /** Those that match the filter: a rare one stays while others come. */
   #matching = this.#all;
-  /** What there was when it was paused, and how much had matched. */
-  #held: { all: readonly Line[]; shown: readonly Line[]; matched: number } | undefined;
+  /** What there was when it was paused, the id of the newest line then, and how many have come since that match. */
+  #held: { all: readonly Line[]; shown: readonly Line[]; newest: number; missed: number } | undefined;
   #filter = "";
   #id = 0;
-  #matched = 0;
   #total = 0;
   /** Events in the second that is on. */
   #second = 0;
@@ -39,7 +38,7 @@ export class EventsStore extends FrameStore<EventsSnapshot> {
     }
     this.#all.push(whole);
     if (matches(whole, this.#filter)) {
-      this.#matched += 1;
+      if (this.#held) this.#held.missed += 1;
       if (this.#filter) this.#matching.push(whole);
     }
     this.changed();
@@ -47,22 +46,30 @@ export class EventsStore extends FrameStore<EventsSnapshot> {
 
   /** Shows what has `text` in its name or data, in whatever case. */
   setFilter(text: string): void {
-    this.#filter = text.trim().toLowerCase();
+    const filter = text.trim().toLowerCase();
+    if (filter === this.#filter) return;
+    this.#filter = filter;
     const select = (lines: readonly Line[]) => lines.filter((line) => matches(line, this.#filter));
-    this.#matching = this.#filter ? new Lines(select(this.#all.all())) : this.#all;
-    if (this.#held) this.#held = { all: this.#held.all, shown: select(this.#held.all), matched: this.#matched };
+    const found = this.#filter ? select(this.#all.all()) : [];
+    this.#matching = this.#filter ? new Lines(found) : this.#all;
+    if (this.#held) {
+      const { all, newest } = this.#held;
+      // Of those that are gone it is not known whether they match, unless all do.
+      const missed = this.#filter ? found.filter(({ id }) => id > newest).length : this.#id - newest;
+      this.#held = { all, shown: select(all), newest, missed };
+    }
     this.changed();
   }
 
   setPaused(isPaused: boolean): void {
-    this.#held = isPaused ? { all: this.#all.all(), shown: this.#matching.all(), matched: this.#matched } : undefined;
+    this.#held = isPaused ? { all: this.#all.all(), shown: this.#matching.all(), newest: this.#id, missed: 0 } : undefined;
     this.changed();
   }
 
   clear(): void {
     this.#all = new Lines();
     this.#matching = this.#filter ? new Lines() : this.#all;
-    if (this.#held) this.#held = { all: [], shown: [], matched: this.#matched };
+    if (this.#held) this.#held = { all: [], shown: [], newest: this.#id, missed: 0 };
     this.changed();
   }
 
@@ -86,7 +93,7 @@ export class EventsStore extends FrameStore<EventsSnapshot> {
       total: this.#total,
       filter: this.#filter,
       isPaused: !!this.#held,
-      missed: this.#held ? this.#matched - this.#held.matched : 0,
+      missed: this.#held?.missed ?? 0,
       rates: this.#rates,
     };
   }

@@ -1,4 +1,4 @@
-import type { FanfareError, Frame, Gap, Subscription } from "fanfare-client";
+import type { Frame, Gap, Subscription } from "fanfare-client";
 import { type ConnectionState, type ManagerStatus, WebSocketManager } from "../manager";
 import { AgentsStore } from "./agents";
 import { BeliefsStore } from "./beliefs";
@@ -6,6 +6,7 @@ import { EventsStore } from "./events";
 import { FrameStore } from "./frame-store";
 import { type Gateway, findGateway } from "./gateway";
 import { MetricsStore } from "./metrics";
+import type { Reason } from "./refusal";
 import { Seconds } from "./seconds";
 import { saveToken, savedToken, takeTokenOfAddress } from "./token";
 import { fieldsOf } from "./value";
@@ -26,7 +27,7 @@ export interface MonitorSnapshot {
   /** Topics and patterns that the list of events shows. */
   readonly topics: readonly string[];
   /** Of all subscriptions, those that the gateway refuses, and why. */
-  readonly refused: readonly (readonly [name: string, error: FanfareError | undefined])[];
+  readonly refused: readonly (readonly [name: string, reason: Reason | undefined])[];
   /** The connection's state in each of the last {@link HISTORY_SECONDS} seconds, or of those since the page was opened; the newest last. */
   readonly history: readonly Second[];
   /** Milliseconds since 1970, as of the last second. */
@@ -50,6 +51,8 @@ export class Monitor extends FrameStore<MonitorSnapshot> {
   #topics: readonly string[] = ["*"];
   readonly #panels: Subscription<any>[] = [];
   #raw: Subscription<any>[] = [];
+  /** The limit that subscriptions were refused for without saying so: the gateway may say it behind its answer. */
+  #limit: Reason | undefined;
   #newest = { topic: "", position: "" };
   /** Topics whose gap was shown just now. */
   readonly #gaps = new Set<string>();
@@ -110,6 +113,7 @@ export class Monitor extends FrameStore<MonitorSnapshot> {
       const isNew = manager.state === "OPEN" && !wasOpen;
       // Asking changes the status itself.
       wasOpen = manager.state === "OPEN";
+      if (!wasOpen) this.#limit = undefined;
       if (isNew) void this.#askMetrics();
       this.changed();
     });
@@ -134,13 +138,18 @@ export class Monitor extends FrameStore<MonitorSnapshot> {
     this.#panels.push(subscription);
   }
 
-  /** Shows other topics in the list of events, at most 40. Those that stay are not interrupted. */
+  /**
+   * Shows other topics in the list of events, at most 40. Those that stay are not interrupted, but for those that were
+   * refused: they are asked for again, as there may be room for them now.
+   */
   setTopics(topics: readonly string[]): void {
     this.#topics = [...new Set(topics)].slice(0, TOPICS_MAX);
     if (this.#manager) {
-      const before = new Map(this.#raw.map((subscription) => [subscription.name, subscription]));
-      this.#raw = this.#topics.map((name) => before.get(name) ?? this.#followRaw(name));
-      for (const [name, subscription] of before) if (!this.#topics.includes(name)) subscription.unsubscribe();
+      this.#limit = undefined;
+      const stays = ({ name, state }: Subscription<any>) => state !== "rejected" && this.#topics.includes(name);
+      const kept = new Map(this.#raw.filter(stays).map((subscription) => [subscription.name, subscription]));
+      for (const subscription of this.#raw) if (!kept.has(subscription.name)) subscription.unsubscribe();
+      this.#raw = this.#topics.map((name) => kept.get(name) ?? this.#followRaw(name));
     }
     this.changed();
   }
@@ -183,8 +192,12 @@ export class Monitor extends FrameStore<MonitorSnapshot> {
   #other({ type, event, data, code, message }: Frame): void {
     if (type === "connection_established") return;
     if (type === "broadcast") this.#add({ kind: "broadcast", name: event ?? "broadcast", data });
-    else if (type === "error") this.#add({ kind: "error", name: String(code), data: String(message) });
-    else this.#add({ kind: "message", name: String(type), data });
+    else if (type === "error") {
+      const reason = { code: String(code), message: String(message) };
+      this.#add({ kind: "error", name: reason.code, data: reason.message });
+      if (/^(SUBSCRIPTION|TOPIC)_LIMIT$/.test(reason.code)) this.#limit = reason;
+      this.changed();
+    } else this.#add({ kind: "message", name: String(type), data });
   }
 
   #report(error: unknown): void {
@@ -254,7 +267,7 @@ export class Monitor extends FrameStore<MonitorSnapshot> {
       session: session && { clientId: session.client_id, user: session.user, role: session.role },
       hasToken: savedToken() !== undefined,
       topics: this.#topics,
-      refused: refused.map(({ name, error }) => [name, error] as const),
+      refused: refused.map(({ name, error }) => [name, (error?.code === "REJECTED" && this.#limit) || error] as const),
       history: this.#history,
       now: this.#now,
     };

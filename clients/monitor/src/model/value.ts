@@ -8,11 +8,14 @@ export const fieldsOf = (value: unknown): Fields =>
 
 export const isNumber = (value: unknown): value is number => typeof value === "number" && Number.isFinite(value);
 
+/** As much of a text as is kept: it may have been chosen to be long. */
+export const cut = (text: string): string => text.slice(0, 128);
+
 /** The first of `names` that holds a text that is not empty, or a number. */
 export function textOf(fields: Fields, ...names: string[]): string | undefined {
   for (const name of names) {
     const value = fields[name];
-    if (typeof value === "string" && value) return value.slice(0, 128);
+    if (typeof value === "string" && value) return cut(value);
     if (isNumber(value)) return String(value);
   }
   return undefined;

@@ -15,11 +15,10 @@ const EXAMPLES = [
 export function AgentsPanel() {
   const monitor = useMonitor();
   const { agents, events, unnamed } = useStore(monitor.agents);
-  const { refused } = useStore(monitor);
   const [chosen, choose] = useState("");
   return (
     <Panel id="agents" title="Agents" aside={events > 0 && <span className="faint">{plural(agents.length, "agent")}, {plural(events, "event")}</span>}>
-      {refused.some(([name]) => name === "agent.*") && <Refused name="agent.*" />}
+      <Refused names={["agent.*"]} />
       {agents.length === 0 ? (
         <Teach title={unnamed ? "No event has named an agent yet" : "No agent has been heard of yet"} topic="agent.update" examples={EXAMPLES}>
           Every event <code>agent.*</code> shows here, by the <code>agent_id</code> in its data.

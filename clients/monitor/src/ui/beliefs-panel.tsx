@@ -17,16 +17,15 @@ const EXAMPLES = [
 export function BeliefsPanel() {
   const monitor = useMonitor();
   const { beliefs, events, unread } = useStore(monitor.beliefs);
-  const { refused } = useStore(monitor);
   return (
     <Panel id="beliefs" title="Belief state" aside={events > 0 && <span className="faint">{plural(events, "event")}{unread > 0 && `, ${unread} without values`}</span>}>
-      {refused.some(([name]) => name === "belief.*") && <Refused name="belief.*" />}
+      <Refused names={["belief.*"]} />
       {beliefs.length === 0 ? (
         <Teach title={unread ? "No event has had values yet" : "No belief has been published yet"} topic="belief.state" examples={EXAMPLES}>
           Every event <code>belief.*</code> with states and their probabilities shows here: a map, a list of numbers, or a list for each factor.
         </Teach>
       ) : (
-        <ul className="beliefs" aria-label="Beliefs">
+        <ul className="beliefs" aria-label="Beliefs" tabIndex={0}>
           {beliefs.map((belief) => <BeliefCard key={belief.key} belief={belief} />)}
         </ul>
       )}
@@ -52,7 +51,7 @@ function BeliefCard({ belief: { topic, agent, factor, states, isDistribution, ce
       </div>
       <ul className="states" aria-label={`States of ${agent ?? topic}`}>
         {states.slice(0, SHOWN_MAX).map(([name, value], i) => (
-          <li key={name} className={i === 0 ? "first" : ""}>
+          <li key={i} className={i === 0 ? "first" : ""}>
             <span className="state-name">{name}</span>
             <span className="bar" aria-hidden="true"><i style={{ width: `${(100 * Math.abs(value)) / largest}%` }} /></span>
             <span className="state-value">{isDistribution ? `${(100 * value).toFixed(value >= 0.995 ? 0 : 1)} %` : Number(value.toPrecision(4))}</span>

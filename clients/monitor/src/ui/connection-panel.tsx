@@ -1,6 +1,7 @@
 import { type FormEvent, useEffect, useRef, useState } from "react";
 import type { ManagerStatus } from "../manager";
 import { HISTORY_SECONDS, type MonitorSnapshot, type Second } from "../model/monitor";
+import { sentence } from "../model/refusal";
 import { count, duration, milliseconds, plural } from "./format";
 import { Panel } from "./panel";
 import { Sparkline, evenly } from "./sparkline";
@@ -73,7 +74,7 @@ export function ConnectionPanel() {
 /** Why it is not open, in words of an operator. */
 function Why({ shown: { status, searchError, hasToken, session, now }, isRefused }: { shown: MonitorSnapshot; isRefused: boolean }) {
   const text = isRefused
-    ? hasToken ? "This gateway does not take that token." : "This gateway wants a valid token."
+    ? endOf(status) ?? (hasToken ? "This gateway does not take that token." : "This gateway wants a valid token.")
     : whyOf(status, searchError, !!session);
   const left = status?.retryAt === undefined ? 0 : Math.max(0, Math.ceil((status.retryAt - now) / 1000));
   if (!text) return null;
@@ -93,7 +94,14 @@ function whyOf(status: ManagerStatus | undefined, searchError: string | undefine
   if (!hasBeenOpen && error.code === "CONNECTION_LOST") {
     return "The gateway cannot be reached, or refuses this page: it has to have this endpoint in its mode, and this page's origin in http.cors_origins.";
   }
-  return /[.!?]$/.test(error.message) ? error.message : `${error.message}.`;
+  return sentence(error.message);
+}
+
+/** What has become of a token that was good. */
+function endOf(status: ManagerStatus | undefined): string | undefined {
+  const { code, reason } = status?.error?.details ?? {};
+  if (code !== 4002) return undefined;
+  return reason === "Token revoked" ? "The token has been revoked." : "The token has expired.";
 }
 
 function TokenForm({ isNeeded }: { isNeeded: boolean }) {

@@ -1,4 +1,4 @@
-import { type FormEvent, useEffect, useId, useState } from "react";
+import { type FormEvent, useEffect, useId, useMemo, useState } from "react";
 import { type Line, LINES_MAX, exportOf } from "../model/lines";
 import { copy, save } from "./copy";
 import { EventList } from "./event-list";
@@ -11,10 +11,9 @@ export function EventsPanel() {
   const monitor = useMonitor();
   const store = monitor.events;
   const { lines, total, filter, isPaused, missed, rates } = useStore(store);
-  const { topics, refused } = useStore(monitor);
+  const { topics } = useStore(monitor);
   const [chosen, choose] = useState<Line>();
   const [said, say] = useState("");
-  const rawRefused = refused.filter(([name]) => topics.includes(name)).map(([name]) => name);
   const lastRate = rates.at(-1);
   return (
     <Panel
@@ -54,11 +53,7 @@ export function EventsPanel() {
         </div>
         <span role="status" className="visually-hidden">{isPaused ? "Paused." : ""} {said}</span>
       </div>
-      {rawRefused.length > 0 && (
-        <Refused name={rawRefused.join(", ")}>
-          {rawRefused.includes("*") ? "Name topics or prefixes instead, such as agent.*, or take a token whose permissions cover everything." : undefined}
-        </Refused>
-      )}
+      <Refused names={topics} />
       {lines.length === 0 && total === 0 ? (
         <Teach title="Nothing has come yet" topic="news" examples={[{ hello: "world" }]}>
           Every event of these topics shows here as it comes, the newest first.
@@ -131,8 +126,9 @@ function Rates({ rates }: { rates: readonly (number | undefined)[] }) {
 function Detail({ line }: { line: Line | undefined }) {
   const [said, say] = useState("");
   useEffect(() => say(""), [line]);
+  // Not at each frame: it may be large.
+  const text = useMemo(() => (line ? JSON.stringify(JSON.parse(line.text), null, 2) : ""), [line]);
   if (!line) return <aside className="detail none faint" aria-label="Chosen event">Choose an event to see all of it.</aside>;
-  const text = JSON.stringify(JSON.parse(line.text), null, 2);
   return (
     <aside className="detail" aria-label="Chosen event">
       <div className="detail-head">

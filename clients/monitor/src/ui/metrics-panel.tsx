@@ -8,7 +8,6 @@ import { useMonitor, useStore } from "./use-store";
 export function MetricsPanel() {
   const monitor = useMonitor();
   const metrics = useStore(monitor.metrics);
-  const { refused } = useStore(monitor);
   const { last, isCurrent, age } = metrics;
   return (
     <Panel id="metrics" title="System metrics" aside={last && (
@@ -16,7 +15,7 @@ export function MetricsPanel() {
         ? <span className="faint">{plural(last.messagesIn, "message")} in, {count(last.messagesOut)} out since the start</span>
         : <span className="old">The last reading came {duration(age / 1000)} ago</span>
     )}>
-      {refused.some(([name]) => name === "system.metrics") && <Refused name="system.metrics" />}
+      <Refused names={["system.metrics"]} />
       <div className={last && !isCurrent ? "metrics not-current" : "metrics"}>
         <RatesPlot metrics={metrics} />
         <div className="tiles">

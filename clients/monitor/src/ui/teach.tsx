@@ -12,8 +12,10 @@ export function Teach({ title, topic, examples, children }: { title: string; top
   const key = gateway?.mode === "prod" ? ' -H "Authorization: Bearer $TOKEN"' : "";
   const command = `curl -s ${base}/api/v1/events${key} -d '${JSON.stringify({ event: topic, data: examples[0] })}'`;
   const publish = async () => {
+    say("");
     try {
       for (const data of examples) await monitor.publish(topic, data);
+      say(`Published to ${topic}.`);
     } catch (error) {
       say(`Not published: ${error instanceof Error ? error.message : String(error)}`);
     }
