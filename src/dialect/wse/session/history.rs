@@ -88,9 +88,9 @@ impl WseSession {
     /// Writes a topic's history, unless the same is asked for already. Returns whether there is room for it.
     pub(super) fn replay(&mut self, replay: Replay) -> bool {
         let replays = &mut self.more().replays;
-        let is_known = replays
-            .iter()
-            .any(|one| one.topic == replay.topic && one.is_sync == replay.is_sync);
+        let is_known = replays.iter().any(|one| {
+            !one.is_cancelled && one.topic == replay.topic && one.is_sync == replay.is_sync
+        });
         let has_room = is_known || replays.len() < REPLAYS_MAX;
         if has_room && !is_known {
             replays.push_back(replay);

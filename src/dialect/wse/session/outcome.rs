@@ -1,6 +1,7 @@
 //! Outcomes of the engine, written as messages.
 
 use super::awaited::{Awaited, Pending};
+use super::inflow::SeenIds;
 use super::{Phase, WseSession};
 use crate::engine::{Confirmation, GapCause, Outcome, PublishResult, Ticket};
 use crate::id::PeerId;
@@ -53,6 +54,10 @@ impl WseSession {
                     self.publish_ack(shard, peer, &id, Some(stored.offset));
                 }
                 PublishResult::TooManyTopics | PublishResult::Busy | PublishResult::Forwarded => {
+                    // Which one it was is not known: none may pass for published when it is sent again.
+                    if let Some(more) = &mut self.more {
+                        more.seen = SeenIds::default();
+                    }
                     self.too_many_topics(shard, peer, &id);
                 }
             },
@@ -95,7 +100,7 @@ impl WseSession {
     fn confirm(&mut self, shard: &Shard, peer: PeerId, confirmation: &Confirmation) {
         match self.take_pending(confirmation.ticket) {
             Some(Awaited::Subscribe(mut ack)) => {
-                self.note_refused(confirmation, &mut ack);
+                self.note_refused((shard, peer), confirmation, &mut ack);
                 ack.note(confirmation);
                 shard.engine(|engine| engine.go_on(confirmation));
                 self.put_ack(shard, peer, ack);

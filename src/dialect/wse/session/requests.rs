@@ -426,7 +426,7 @@ impl WseSession {
         let stats = &self.sequence;
         let seen = self.more.as_ref().map_or(0, |more| more.seen.len());
         p.number("current_sequence", stats.highest)
-            .number("expected_sequence", stats.highest + 1)
+            .number("expected_sequence", stats.highest.saturating_add(1))
             .number("received", stats.received)
             .number("missing", u64::from(stats.missing))
             .number("out_of_order", u64::from(stats.late))

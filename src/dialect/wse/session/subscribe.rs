@@ -195,7 +195,11 @@ impl WseSession {
                 continue;
             }
             let from = position_of(name);
-            let is_inbox = name == inbox || is_written_inbox(&user, name);
+            let is_inbox = (name == inbox || is_written_inbox(&user, name))
+                && (self.identity.is_none()
+                    || self
+                        .permissions(shard)
+                        .may_subscribe(&Selector::Topic(&inbox)));
             let is_read = is_inbox || self.subscriptions.contains(name);
             // Clients ask so for topics that they read by a pattern.
             let is_repair = from.is_some() && !is_pattern(name) && self.subscriptions.covers(name);
@@ -345,10 +349,17 @@ impl WseSession {
     }
 
     /// Takes back what a home has refused.
-    pub(super) fn note_refused(&mut self, confirmation: &Confirmation, ack: &mut Ack) {
+    pub(super) fn note_refused(
+        &mut self,
+        (shard, peer): (&Shard, PeerId),
+        confirmation: &Confirmation,
+        ack: &mut Ack,
+    ) {
         let refused = confirmation.refused.iter().map(|(topic, _)| &**topic);
         for topic in refused {
-            self.subscriptions.remove(topic);
+            if self.subscriptions.remove(topic) {
+                self.leave_roster(shard, peer, topic);
+            }
             if let Some(more) = &mut self.more {
                 more.queues.retain(|(name, _)| **name != *topic);
             }
