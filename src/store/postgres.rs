@@ -69,6 +69,8 @@ impl Postgres {
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(StoreError::Start)?;
         let (client, statements, newest) = runtime.block_on(connect(url))?;
+        let ended = runtime.block_on(client.batch_execute(schema::END_KILLED));
+        ended.map_err(|error| StoreError::Database(explain(&error).into()))?;
         Ok(Self {
             runtime,
             url: url.into(),
@@ -187,6 +189,12 @@ async fn connect(url: &str) -> Result<(Client, Statements, i64), StoreError> {
         }
         sleep(LOCK_STEP).await;
     }
+    let encoding = client.query_one("SHOW server_encoding", &[]).await;
+    let encoding = encoding.map_err(failed)?;
+    if !matches!(encoding.get::<_, &str>(0), "UTF8" | "SQL_ASCII") {
+        let why = "the database of `store.url` is not in UTF8: make it with ENCODING 'UTF8'";
+        return Err(StoreError::Database(why.into()));
+    }
     let newest = schema::migrate(&client).await?;
     let statements = Statements::prepare(&client).await.map_err(failed)?;
     Ok((client, statements, newest))
@@ -284,12 +292,12 @@ impl Database for Postgres {
 
     fn mark_delivered(&mut self, user: &str, ids: &[i64], now: &str) -> Result<(), Fault> {
         self.execute(|it| &it.mark_direct, &[&ids])?;
-        self.execute(|it| &it.mark_broadcasts, &[&ids, &user, &now])
+        self.execute(|it| &it.mark_broadcasts, &[&ids, &stored(user), &now])
             .map(drop)
     }
 
     fn mark_delivered_to(&mut self, user: &str, id: i64) -> Result<(), Fault> {
-        self.execute(|it| &it.mark_direct_to, &[&user, &id])?;
+        self.execute(|it| &it.mark_direct_to, &[&stored(user), &id])?;
         self.raise_broadcasts(user, id)
     }
 
@@ -357,11 +365,11 @@ impl Database for Postgres {
             true => |it| &it.all_wanted,
             false => |it| &it.pending_wanted,
         };
+        let user = stored(wanted.user);
         let mut after = wanted.after;
         loop {
             let broadcasts_after = wanted.broadcasts_after.max(after);
-            let values: [&(dyn ToSql + Sync); 4] =
-                [&wanted.user, &after, &broadcasts_after, &PAGE_ROWS];
+            let values: [&(dyn ToSql + Sync); 4] = [&user, &after, &broadcasts_after, &PAGE_ROWS];
             let rows = self.query(statement, &values)?;
             for row in &rows {
                 let message = message_of(row);

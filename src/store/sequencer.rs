@@ -226,11 +226,16 @@ impl Sequencer {
         }
         // Where there is little room, notes may fit though messages do not.
         let is_apart = self.retry.is_some();
-        if is_apart && !notes.is_empty() {
-            let _ = self.transact(notes, &[], now);
-        }
+        let apart = match is_apart && !notes.is_empty() {
+            true => self.transact(notes, &[], now).map(drop),
+            false => Ok(()),
+        };
         let notes = if is_apart { &[] } else { notes };
-        match self.transact(notes, requests, now) {
+        let written = match apart {
+            Err(why @ Refused::Poisoned) => Err(why),
+            _ => self.transact(notes, requests, now),
+        };
+        match written {
             Ok(written) => written,
             Err(why) => {
                 let refuse = |request: &Request| match writes(request) {

@@ -71,7 +71,10 @@ CREATE INDEX IF NOT EXISTS messages_pending ON messages (to_user, id)
 CREATE INDEX IF NOT EXISTS messages_to ON messages (to_user, id) WHERE message_type = 'direct';
 CREATE INDEX IF NOT EXISTS messages_broadcast ON messages (id) WHERE message_type = 'broadcast';
 CREATE INDEX IF NOT EXISTS sessions_open ON sessions (id) WHERE disconnected_at IS NULL;
--- Those of a process that was killed: when it has written its last metrics.
+";
+
+/// Ends the sessions of a process that was killed: when it has written its last metrics.
+pub(super) const END_KILLED: &str = "
 UPDATE sessions SET disconnected_at = greatest(connected_at COLLATE \"C\",
     coalesce((SELECT timestamp FROM metrics ORDER BY id DESC LIMIT 1), '')) WHERE disconnected_at IS NULL;
 ";
