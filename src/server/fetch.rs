@@ -175,7 +175,11 @@ impl FetchRequest {
             .https_or_http()
             .enable_http1()
             .build();
-        let path = self.url.path_and_query().map_or("/", |path| path.as_str());
+        // A URL may have a query and no path; a request has one.
+        let path = match self.url.query() {
+            Some(query) => format!("{}?{query}", self.url.path()),
+            None => self.url.path().to_owned(),
+        };
         let mut request = Request::new(Full::new(self.body));
         *request.method_mut() = self.method;
         *request.uri_mut() = path.parse().expect("it is the path of a URL");
