@@ -169,8 +169,14 @@ impl Desk {
     fn take_one(&mut self, index: usize, object: Object) {
         match self.groups[index].as_mut().filter(|it| it.is_open) {
             Some(it) => it.group.take(object),
-            // It was closed meanwhile.
-            None => self.rooms.give(1 << index, object.held()),
+            // It was closed meanwhile. Its client was not told, so the next member is.
+            None => {
+                self.rooms.give(1 << index, object.held());
+                self.counters.backend_dropped.add(1);
+                if let Some(it) = &mut self.groups[index] {
+                    it.group.note_lost(1);
+                }
+            }
         }
     }
 
