@@ -158,7 +158,7 @@ class Account(AsyncIterator[Message]):
                 self._changed.set()
                 return
             seconds = backoff.next(end.hint)
-            log.info("%s; next attempt in %.1f s", end.reason, seconds)
+            log.warning("%s; next attempt in %.1f s", end.reason, seconds)
             await asyncio.sleep(seconds)
 
     async def _attempt(self) -> End:
@@ -167,6 +167,7 @@ class Account(AsyncIterator[Message]):
         except GiveUp as error:
             return End(Decision.GIVE_UP, str(error) or "there is no token")
         except Exception as error:
+            log.warning("no token: %r", error)
             return End(Decision.RETRY, f"no token: {error!r}")
         try:
             self._connection = await Connection.open(self._url, token, headers={}, **self._options)

@@ -339,7 +339,7 @@ class Client:
             if end.decision is Decision.GIVE_UP:
                 return self._end("ended", Closed(end.reason, end.code))
             seconds = self._backoff.next(end.hint)
-            log.info("%s; next attempt in %.1f s", end.reason, seconds)
+            log.warning("%s; next attempt in %.1f s", end.reason, seconds)
             self._enter("waiting", end.reason, end.code, seconds)
             await asyncio.sleep(seconds)
 

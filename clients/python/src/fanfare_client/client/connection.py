@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
@@ -108,10 +109,11 @@ class Connection:
             reason = f"the gateway's certificate is not trusted: {error.verify_message}"
             raise CannotConnect(End(Decision.RETRY, reason, is_final_at_first=True)) from None
         except (OSError, EOFError, TimeoutError, asyncio.TimeoutError, InvalidHandshake) as error:
-            raise CannotConnect(End(Decision.RETRY, f"no gateway: {error or type(error).__name__}")) from None
+            raise CannotConnect(End(Decision.RETRY, f"no gateway at {_host(url)}: {error or type(error).__name__}")) from None
         except Exception as error:
-            # What a library has not thought of.
-            raise CannotConnect(End(Decision.RETRY, f"no connection: {error!r}")) from error
+            # Most often an argument or the environment: `ssl` with ws://, a proxy that is none or whose package is missing.
+            reason = f"no connection: {error!r}"
+            raise CannotConnect(End(Decision.RETRY, reason, is_final_at_first=True)) from error
         return cls(socket, ping_interval, ping_timeout)
 
     async def serve(
@@ -220,6 +222,11 @@ class Connection:
             # What this side could not read, as text that is not UTF-8, or a frame that is too large.
             return End(Decision.RETRY, f"given up: {closed.sent.code} {closed.sent.reason}".rstrip(), is_broken=True)
         return End(Decision.RETRY, "connection lost", 1006)
+
+
+def _host(url: str) -> str:
+    """What may stand in a log: neither a password nor a query."""
+    return urlsplit(url).netloc.rpartition("@")[2]
 
 
 def _refused(error: InvalidStatus) -> End:
