@@ -16,6 +16,7 @@ import ssl as tls
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, TypeVar
@@ -174,7 +175,7 @@ class Backend(Operations[Answer], Iterator[Event]):
         while not self._is_stopped:
             if not self._taken:
                 try:
-                    self._taken.extend(self._call(self._take(timeout)))
+                    self._call(self._take(timeout))
                 except (HasEnded, CancelledError):
                     return None
                 if not self._taken:
@@ -212,11 +213,13 @@ class Backend(Operations[Answer], Iterator[Event]):
     ) -> Answer:
         return self._call(self._backend._operate(op, fields, nowait=nowait, again=again))
 
-    async def _take(self, timeout: float | None) -> list[Event]:
-        try:
-            return await asyncio.wait_for(self._backend._take(TAKEN_MAX), timeout)
-        except asyncio.TimeoutError:
-            return []
+    async def _take(self, timeout: float | None) -> None:
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._fill(), timeout)
+
+    async def _fill(self) -> None:
+        # Here, since what a call returns is dropped where it is interrupted.
+        self._taken.extend(await self._backend._take(TAKEN_MAX))
 
     def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
         if (thread := self._thread) is None:
