@@ -1,12 +1,14 @@
-"""Blocking code and the event loop of another thread."""
+"""Blocking code and event loops: a loop in a thread, and calls in threads."""
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent import futures
 from contextlib import suppress
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -15,6 +17,9 @@ T = TypeVar("T")
 #: not enough: `asyncio.wait_for` of Python before 3.12 drops a cancellation that comes together with what it waits for.
 CANCELS_MAX = 5
 CANCEL_SECONDS = 2.0
+
+#: Calls of one `CallThreads` that have not returned.
+CALLS_MAX = 8
 
 
 class HasEnded(RuntimeError):
@@ -142,3 +147,48 @@ async def _cancel_all() -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class CallThreads:
+    """Calls what may block, each time in a thread of its own; at most `CALLS_MAX` at once. For one event loop.
+
+    One that does not return holds up neither the process's end nor what else runs in threads, as it does with
+    `asyncio.to_thread`, whose few threads resolve names, too.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._threads: list[threading.Thread] = []
+
+    async def call(self, function: Callable[..., T], *arguments: Any) -> T:
+        """What the function returns, or raises. Raises `TimeoutError` while too many calls have not returned."""
+        self._threads = [thread for thread in self._threads if thread.is_alive()]
+        if len(self._threads) >= CALLS_MAX:
+            raise TimeoutError(f"{CALLS_MAX} calls have not returned")
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        call = partial(contextvars.copy_context().run, function, *arguments)
+        thread = threading.Thread(target=_call_for, args=(future, call), name=self._name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+        return await future
+
+
+def _call_for(future: asyncio.Future[T], call: Callable[[], T]) -> None:
+    """Has the future, of the loop of another thread, have what the call returns or raises."""
+    settle: Callable[[], None]
+    try:
+        settle = partial(future.set_result, call())
+    except StopIteration as error:
+        # No future takes it.
+        settle = partial(future.set_exception, RuntimeError(f"{error!r} was raised"))
+    except BaseException as error:
+        settle = partial(future.set_exception, error)
+
+    def settle_once() -> None:
+        # What waited may have been cancelled.
+        if not future.done():
+            settle()
+
+    # The loop may have ended.
+    with suppress(RuntimeError):
+        future.get_loop().call_soon_threadsafe(settle_once)
