@@ -5,9 +5,12 @@ import threading
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 
 import pytest
+from fake import FakeGateway
 from fake_events import FakeEvents
 
 from fanfare_client import connect, threads
+from fanfare_client.backend import Backend
+from fanfare_client.backend import client as backend
 from fanfare_client.bridge import Account
 from fanfare_client.client import backoff, tokens
 
@@ -102,6 +105,30 @@ def test_a_function_that_does_not_return_does_not_hold_up_the_end_of_the_program
     with program("-c", code) as process:
         printed, _ = process.communicate(timeout=30)
     assert (process.returncode, printed) == (0, "the end\n")
+
+
+async def test_a_function_for_a_backends_token_is_called_in_a_thread_and_has_a_time_limit(monkeypatch, hanging):
+    monkeypatch.setattr(backend, "BACKOFF_FIRST", 0.01)
+    callers = []
+
+    def ask():
+        callers.append(threading.current_thread())
+        return hanging() if len(callers) == 2 else f"token-{len(callers)}"
+
+    async with FakeGateway() as gateway:
+        async with Backend(gateway.url, token=ask):
+            monkeypatch.setattr(tokens, "TOKEN_SECONDS", 0.02)
+            await gateway.links[0].close()
+            await until(lambda: len(callers) > 2)
+            monkeypatch.setattr(tokens, "TOKEN_SECONDS", 30.0)
+            await until(lambda: len(gateway.links) == 2)
+        assert gateway.parameters[-1][2]["Authorization"] == f"Bearer token-{len(callers)}"
+        assert threading.main_thread() not in callers
+        # Without a first link there is nothing that would go on.
+        monkeypatch.setattr(tokens, "TOKEN_SECONDS", 0.02)
+        with pytest.raises(TimeoutError, match="no token in 0.02 s"):
+            async with Backend(gateway.url, token=hanging):
+                pass
 
 
 def stop(*_):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import json
 import logging
 import random
@@ -16,6 +15,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import InvalidHandshake, InvalidStatus
 
+from ..client.tokens import Source
 from ..codec import codec_of
 from ..handshake import connect, credential
 from .errors import LinkLost, Refused
@@ -27,7 +27,7 @@ from .operations import Answer, Operations
 log = logging.getLogger("fanfare_client.backend")
 
 Token = str | Callable[[], str | Awaitable[str]]
-"""A token or API key, or what gives one: asked for each attempt to link."""
+"""A token or API key, or what gives one: asked for each attempt to link. A plain function is called in a thread."""
 
 
 class Backend(Operations[Coroutine[Any, Any, Answer]], AsyncIterator[Event]):
@@ -63,7 +63,7 @@ class Backend(Operations[Coroutine[Any, Any, Answer]], AsyncIterator[Event]):
     ) -> None:
         """
         - `url`: the gateway's address, as `ws://127.0.0.1:8080` or `wss://host`.
-        - `token`: a token with the role "service" or an API key, or what gives one; may be a coroutine function.
+        - `token`: a token with the role "service" or an API key, or a function or coroutine function that gives one.
         - `group`: each group gets everything; within one, all events of a client go to one member.
         - `filter`: which kinds of events, as `["connect", "message"]`; all by default.
         - `credit`: events that may be in hand at once, 1 to 1,000,000.
@@ -82,7 +82,8 @@ class Backend(Operations[Coroutine[Any, Any, Answer]], AsyncIterator[Event]):
             parameters["filter"] = filter if isinstance(filter, str) else ",".join(filter)
         self._url = _endpoint(url)
         self._query = urlencode(parameters)
-        self._token = token if token is None or callable(token) else credential(token)
+        self._token = None if token is None or callable(token) else credential(token)
+        self._source = Source(token) if callable(token) else None
         self._credit = credit
         self._codec = codec_of(format)
         self._acks = ack == "auto"
@@ -193,11 +194,10 @@ class Backend(Operations[Coroutine[Any, Any, Answer]], AsyncIterator[Event]):
             ) from None
 
     async def _ask_token(self) -> str | None:
-        if not callable(self._token):
+        if self._source is None:
             return self._token
         try:
-            token = self._token()
-            token = await token if inspect.isawaitable(token) else token
+            token = await self._source.ask()
             return token and credential(token)
         except Exception as error:
             raise _NoToken(error) from error
