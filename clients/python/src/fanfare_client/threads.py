@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent import futures
@@ -26,10 +27,15 @@ class HasEnded(RuntimeError):
     """The thread of a loop has ended: nothing runs on it any more."""
 
 
+class IsForked(RuntimeError):
+    """This process is a fork of the one that the thread of a loop is in: nothing runs on that loop here."""
+
+
 class LoopThread:
-    """A thread that runs an event loop. For any number of threads that call."""
+    """A thread that runs an event loop. For any number of threads that call, of the process that made it."""
 
     def __init__(self, name: str) -> None:
+        self._process = os.getpid()
         self.loop = asyncio.new_event_loop()
         #: Nothing is scheduled behind the end, where it would wait for ever. A signal's handler may call, too.
         self._scheduling = threading.RLock()
@@ -40,8 +46,19 @@ class LoopThread:
         self._thread = threading.Thread(target=self.loop.run_forever, name=name, daemon=True)
         self._thread.start()
 
+    def check(self) -> None:
+        """Raises `IsForked` in another process than that of the thread. Before any lock, which may be held there."""
+        if os.getpid() != self._process:
+            where = "the process that this one was forked from"
+            raise IsForked(f"{self._thread.name} runs in {where}: make one in each process")
+
     def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """What the coroutine returns, run on the loop. Raises `HasEnded` when that has ended."""
+        """What the coroutine returns, run on the loop. Raises `HasEnded` when that has ended, and as `check` does."""
+        try:
+            self.check()
+        except IsForked:
+            coroutine.close()
+            raise
         call = _Call(self.loop, coroutine)
         try:
             with self._scheduling:
@@ -58,8 +75,14 @@ class LoopThread:
     def end(self, last: Coroutine[Any, Any, object] | None = None) -> None:
         """Runs `last`, cancels what still runs on the loop then, and ends the thread.
 
-        Once: a second caller waits until the first one has done it. Raises what `last` raises.
+        Once: a second caller waits until the first one has done it. Raises what `last` raises. In a fork of the process
+        there is nothing to end.
         """
+        if os.getpid() != self._process:
+            # Not even what belongs to the loop is closed: the kernel's list of what it waits for is shared.
+            if last is not None:
+                last.close()
+            return
         with self._scheduling:
             is_first = self._ender is None
             if is_first:

@@ -15,7 +15,7 @@ from .. import client as asynchronous
 from ..client import Event, Gap, Session, State, Status
 from ..client.subscription import Overflow
 from ..client.tokens import Token
-from ..threads import HasEnded, LoopThread
+from ..threads import HasEnded, IsForked, LoopThread
 
 T = TypeVar("T")
 
@@ -228,10 +228,10 @@ class Client:
         return self._call(call())
 
     def _on_loop_or_behind(self, function: Callable[[], T]) -> T:
-        """On the loop; once that has ended here, where nothing else is at it any more."""
+        """On the loop; once that has ended, and in a fork, here, where nothing else is at it."""
         try:
             return self._on_loop(function)
-        except (HasEnded, CancelledError):
+        except (HasEnded, IsForked, CancelledError):
             return function()
 
     def _in_thread(self, callback: Callable[[Any], object]) -> Callable[[Any], Any]:

@@ -21,7 +21,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from ..backend import Answer, BackendError, OperationError
 from ..codec import Json
-from ..threads import LoopThread
+from ..threads import IsForked, LoopThread
 from .callbacks import Callbacks
 from .envelope import Envelope, of, parse, plain
 from .errors import NotSupportedError
@@ -174,7 +174,8 @@ class WSEServer:
         self._is_running = False
         self._outbox.close()
         try:
-            self._run(self._close())
+            with suppress(IsForked):
+                self._run(self._close())
         finally:
             self._end_thread()
 
@@ -547,6 +548,8 @@ class WSEServer:
     def _need_running(self) -> None:
         if not self._is_running:
             raise RuntimeError("Not running")
+        if (thread := self._thread) is not None:
+            thread.check()
 
     @staticmethod
     def _need_text(data: object) -> None:

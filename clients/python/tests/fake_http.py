@@ -1,0 +1,36 @@
+"""Answers pushes of the bridge."""
+
+import asyncio
+import contextlib
+
+from fanfare_client.threads import LoopThread
+
+
+@contextlib.contextmanager
+def answering():
+    """The address, and the number of requests on each connection."""
+    requests = []
+
+    async def serve(reader, writer):
+        requests.append(0)
+        mine = len(requests) - 1
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                await reader.readuntil(b"\r\n\r\n")
+                await reader.readuntil(b"}}")
+                requests[mine] += 1
+                writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n{"status":"success"}')
+        writer.close()
+
+    async def listen():
+        return await asyncio.start_server(serve, "127.0.0.1", 0)
+
+    async def stop():
+        server.close()
+
+    thread = LoopThread("a server")
+    server = thread.call(listen())
+    try:
+        yield "http://127.0.0.1:%d" % server.sockets[0].getsockname()[1], requests
+    finally:
+        thread.end(stop())
