@@ -20,7 +20,9 @@ from typing import Any, NoReturn, TypeVar
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from ..backend import Answer, BackendError, OperationError
+from ..backend.client import PATH
 from ..codec import Json
+from ..handshake import credential
 from ..threads import IsForked, LoopThread
 from .callbacks import Callbacks
 from .envelope import Envelope, of, parse, plain
@@ -109,7 +111,8 @@ class WSEServer:
         given = dict(locals())
         warnings.warn(notice(host, port, given), stacklevel=2)
         self._url = gateway or os.environ.get("FANFARE_URL") or "ws://127.0.0.1:8080"
-        self._api_key = api_key or os.environ.get("FANFARE_API_KEY") or None
+        key = api_key or os.environ.get("FANFARE_API_KEY")
+        self._api_key = credential(key) if key else None
         self._dialects = frozenset(dialects)
         self._timeout = timeout
         self._ssl = ssl
@@ -501,12 +504,15 @@ class WSEServer:
         return self._run(self._backend.ask(op, fields, again=True))
 
     def _get(self, path: str) -> bytes:
-        """What the gateway answers at the link's own address. Raises `OperationError` where nothing is there."""
+        """What the gateway answers beside the link's address. Raises `OperationError` where nothing is there."""
         parts = urlsplit(self._url)
         scheme = {"ws": "http", "wss": "https"}.get(parts.scheme, parts.scheme)
-        url = urlunsplit((scheme, parts.netloc, "", "", "")) + path
-        headers = {"Authorization": f"Bearer {self._api_key}"} if self._api_key else {}
-        request = urllib.request.Request(url, headers=headers)
+        prefix = parts.path.rstrip("/").removesuffix(PATH)
+        url = urlunsplit((scheme, parts.netloc, prefix, "", "")) + path
+        request = urllib.request.Request(url)
+        if self._api_key:
+            # The key is for the given address alone.
+            request.add_unredirected_header("Authorization", f"Bearer {self._api_key}")
         try:
             with urllib.request.urlopen(request, timeout=self._timeout, context=self._ssl) as response:
                 body: bytes = response.read()
