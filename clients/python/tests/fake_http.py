@@ -9,10 +9,11 @@ from fanfare_client.threads import LoopThread
 @contextlib.contextmanager
 def answering():
     """The address, and the number of requests on each connection."""
-    requests = []
+    requests, writers = [], []
 
     async def serve(reader, writer):
         requests.append(0)
+        writers.append(writer)
         mine = len(requests) - 1
         with contextlib.suppress(EOFError, OSError):
             while True:
@@ -27,6 +28,11 @@ def answering():
 
     async def stop():
         server.close()
+        for writer in writers:
+            writer.transport.abort()
+        # Transports close in a turn of the loop.
+        for _ in range(3):
+            await asyncio.sleep(0)
 
     thread = LoopThread("a server")
     server = thread.call(listen())

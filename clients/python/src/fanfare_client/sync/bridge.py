@@ -85,7 +85,7 @@ class Bridge:
         own = self._owns.get(os.getpid())
         if own is None:
             if self._is_closed:
-                raise HasEnded("the bridge is closed")
+                raise HasEnded("fanfare-bridge has ended")
             made = _Own(self._make(), LoopThread("fanfare-bridge"))
             # Another thread may have been first.
             own = self._owns.setdefault(os.getpid(), made)

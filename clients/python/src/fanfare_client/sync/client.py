@@ -43,7 +43,10 @@ class Subscription(Iterator[Event | Gap]):
     @property
     def position(self) -> str | None:
         """Behind the newest event that was given: `since` of a later subscription. Also once the client is closed."""
-        return self._client._on_loop_or_behind(self._position)
+        try:
+            return self._client._on_loop_or_behind(self._position)
+        except IsForked:
+            return self._position()
 
     def ready(self) -> None:
         """Waits until the gateway has confirmed the subscription."""
@@ -70,7 +73,9 @@ class Subscription(Iterator[Event | Gap]):
 
     def unsubscribe(self) -> None:
         """Ends it, and the loop. What was not taken is dropped."""
-        self._client._on_loop_or_behind(self._unsubscribe)
+        # In a fork there is nothing to end.
+        with suppress(IsForked):
+            self._client._on_loop_or_behind(self._unsubscribe)
 
     def __iter__(self) -> Subscription:
         return self
@@ -228,10 +233,10 @@ class Client:
         return self._call(call())
 
     def _on_loop_or_behind(self, function: Callable[[], T]) -> T:
-        """On the loop; once that has ended, and in a fork, here, where nothing else is at it."""
+        """On the loop; once that has ended here, where nothing else is at it any more."""
         try:
             return self._on_loop(function)
-        except (HasEnded, IsForked, CancelledError):
+        except (HasEnded, CancelledError):
             return function()
 
     def _in_thread(self, callback: Callable[[Any], object]) -> Callable[[Any], Any]:
