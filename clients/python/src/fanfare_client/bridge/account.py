@@ -87,6 +87,8 @@ class Account(AsyncIterator[Message]):
 
     async def __aenter__(self) -> Account:
         """Waits until it is connected. Raises `Closed` where another attempt would be refused, too."""
+        if self._keeper is not None:
+            raise RuntimeError("an Account is entered once; make another one")
         self._keeper = asyncio.create_task(self._keep())
         try:
             while self._connection is None:

@@ -126,9 +126,13 @@ class Backend(Operations[Answer], Iterator[Event]):
         self._taken: deque[Event] = deque()
         self._current: Event | None = None
         self._is_stopped = False
+        self._was_entered = False
 
     def __enter__(self) -> Backend:
         """Waits for the first link. Raises `Refused` where the gateway will have none of it."""
+        if self._was_entered:
+            raise RuntimeError("a Backend is entered once; make another one")
+        self._was_entered = True
         self._thread = thread = LoopThread("fanfare-backend")
         self._backend.link_type = functools.partial(_Link, self._thread)
         try:

@@ -129,7 +129,10 @@ class Client:
     """As `fanfare_client.Client`, with `with` and calls that wait. From any thread."""
 
     def __init__(self, url: str, **options: Any) -> None:
+        self._url = url
+        self._options = options
         self._client = asynchronous.Client(url, **options)
+        self._was_entered = False
         #: From the entry to the end.
         self._thread: LoopThread | None = None
         self._pool: ThreadPoolExecutor | None = None
@@ -138,6 +141,12 @@ class Client:
 
     def __enter__(self) -> Client:
         """Waits until it is open. Raises `Closed` where another attempt would be refused, too."""
+        if self._thread is not None:
+            raise RuntimeError("the client is entered already; make another one")
+        if self._was_entered:
+            # The last one is of a loop that has ended.
+            self._client = asynchronous.Client(self._url, **self._options)
+        self._was_entered = True
         self._thread = thread = LoopThread("fanfare-client")
         self._pool = ThreadPoolExecutor(CALLBACK_THREADS_MAX, "fanfare-callback")
         try:
@@ -206,6 +215,8 @@ class Client:
 
     def authenticate(self, token: Token | None = None) -> None:
         """Goes on with another token."""
+        if token is not None:
+            self._options["token"] = token
         self._call(self._client.authenticate(token))
 
     def reconnect(self) -> None:
