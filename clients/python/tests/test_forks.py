@@ -34,6 +34,15 @@ def refused(function, *arguments):
 """
 
 
+#: Forks a process that ends as others do, with its finalizers.
+END = """
+sys.stdout.flush()
+if (process := os.fork()) == 0:
+    sys.exit()
+os.waitpid(process, 0)
+"""
+
+
 def run(code, url):
     from gateway import program
 
@@ -129,3 +138,30 @@ refused(bridge.push, "alice", {})
     ended = "fanfare-bridge has ended"
     assert lines == ["True", ended, "True", "True", ended, "True", ended]
     assert requests == [1, 2, 1]
+
+
+def test_the_end_of_a_fork_costs_the_other_process_nothing(thread):
+    bridge = """
+from fanfare_client.sync import Bridge
+bridge = Bridge(sys.argv[1])
+bridge.push("alice", {"n": 1})
+END
+print(bridge.push("alice", {"n": 2}))
+bridge.close()
+"""
+    with answering() as (url, requests):
+        assert run(bridge.replace("END", END), url) == ["True"]
+    assert requests == [2]
+    client = """
+from fanfare_client.sync import connect
+client = connect(sys.argv[1]).__enter__()
+client.publish("news", 1)
+END
+print(client.publish("news", 2))
+client.close()
+"""
+    gateway = FakeEvents()
+    thread.call(gateway.__aenter__())
+    assert run(client.replace("END", END), gateway.url) == ["2"]
+    assert len(gateway.sockets) == 1
+    thread.call(gateway.__aexit__())

@@ -129,8 +129,14 @@ class Http:
             if idle.is_usable(loop):
                 return idle.reader, idle.writer
             idle.drop()
-        opening = asyncio.open_connection(self._host, self._port, ssl=self._ssl, limit=HEAD_BYTES_MAX)
-        return await asyncio.wait_for(opening, self._timeout)
+        return await asyncio.wait_for(self._open(loop), self._timeout)
+
+    async def _open(self, loop: asyncio.AbstractEventLoop) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """As `asyncio.open_connection`, with a writer of its own."""
+        reader = asyncio.StreamReader(HEAD_BYTES_MAX, loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+        transport, _ = await loop.create_connection(lambda: protocol, self._host, self._port, ssl=self._ssl)
+        return reader, _Writer(transport, protocol, reader, loop)
 
     def keep(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         loop = asyncio.get_running_loop()
@@ -155,6 +161,11 @@ class Http:
             # Before the answer there may be others, such as 100.
             if code >= 200:
                 return Answer(reader, code, headers)
+
+
+class _Writer(asyncio.StreamWriter):
+    def __del__(self) -> None:
+        """Does not close. At the end of a fork that would end the other process's wait for what is read here."""
 
 
 class _Idle(NamedTuple):
