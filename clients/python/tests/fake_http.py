@@ -8,18 +8,18 @@ from fanfare_client.threads import LoopThread
 
 @contextlib.contextmanager
 def answering():
-    """The address, and the number of requests on each connection."""
+    """The address, and by connection, the heads of all requests."""
     requests, writers = [], []
 
     async def serve(reader, writer):
-        requests.append(0)
+        heads = []
+        requests.append(heads)
         writers.append(writer)
-        mine = len(requests) - 1
         with contextlib.suppress(EOFError, OSError):
             while True:
-                await reader.readuntil(b"\r\n\r\n")
+                head = await reader.readuntil(b"\r\n\r\n")
                 await reader.readuntil(b"}}")
-                requests[mine] += 1
+                heads.append(head.decode())
                 writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n{"status":"success"}')
         writer.close()
 

@@ -137,7 +137,7 @@ refused(bridge.push, "alice", {})
         lines = run(code, url)
     ended = "fanfare-bridge has ended"
     assert lines == ["True", ended, "True", "True", ended, "True", ended]
-    assert requests == [1, 2, 1]
+    assert [len(heads) for heads in requests] == [1, 2, 1]
 
 
 def test_the_end_of_a_fork_costs_the_other_process_nothing(thread):
@@ -151,7 +151,7 @@ bridge.close()
 """
     with answering() as (url, requests):
         assert run(bridge.replace("END", END), url) == ["True"]
-    assert requests == [2]
+    assert [len(heads) for heads in requests] == [2]
     client = """
 from fanfare_client.sync import connect
 client = connect(sys.argv[1]).__enter__()

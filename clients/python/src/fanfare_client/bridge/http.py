@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from ..handshake import credential
 from .errors import BridgeRefused, BridgeUnreachable
 
 #: Bytes of an answer's head, of one line of a stream, and of an answer's body.
@@ -103,9 +104,7 @@ class Http:
         self._timeout = timeout
         host = parts.netloc.rpartition("@")[2]
         self._head = f"Host: {host}\r\nContent-Type: application/json\r\nAccept-Encoding: identity\r\n"
-        if key:
-            if not key.isascii() or not key.isprintable():
-                raise ValueError("a key is printable ASCII")
+        if key and (key := credential(key)):
             self._head += f"Authorization: Bearer {key}\r\n"
         self._idle: list[_Idle] = []
 
