@@ -8,7 +8,7 @@ import pytest
 from fake import FakeGateway
 from fake_events import FakeEvents
 
-from fanfare_client import connect, threads
+from fanfare_client import GiveUp, connect, threads
 from fanfare_client.backend import Backend
 from fanfare_client.backend import client as backend
 from fanfare_client.bridge import Account
@@ -129,6 +129,27 @@ async def test_a_function_for_a_backends_token_is_called_in_a_thread_and_has_a_t
         with pytest.raises(TimeoutError, match="no token in 0.02 s"):
             async with Backend(gateway.url, token=hanging):
                 pass
+
+
+async def test_a_function_that_gives_up_at_a_renewal_is_not_asked_until_the_token_has_ended(monkeypatch, caplog):
+    monkeypatch.setattr("fanfare_client.client.renewal.RENEWAL_SECONDS_MIN", 0.01)
+    reasons = []
+
+    async def ask(reason):
+        reasons.append(reason)
+        if len(reasons) > 1:
+            raise GiveUp("log in first")
+        return "token"
+
+    async with FakeEvents() as gateway:
+        gateway.greeting = {"user": "ann", "expires_at": "2026-11-30T00:00:00.100Z"}
+        async with connect(gateway.url, token=ask) as client:
+            await asyncio.wait({client._dialogue._renewal})
+            assert "no new token: log in first" in caplog.text
+            assert reasons == ["first", "expired"] and client.state == "open"
+            await gateway.say((4002, "Token expired"))
+            await until(lambda: client.state == "ended")
+            assert "log in first" in client.status.reason and reasons == ["first", "expired", "expired"]
 
 
 def stop(*_):

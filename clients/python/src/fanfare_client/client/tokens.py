@@ -23,7 +23,8 @@ Token = str | Callable[[Reason], Awaitable[str | None] | str | None]
 - `requested`: `authenticate()` was called.
 
 A plain function is called in a thread, so it may block. None is no token. What it raises is logged, and it is
-asked again later; `GiveUp`, and None for one that has ended or was refused, close the client.
+asked again later; `GiveUp`, and None for one that has ended or was refused, end the client, at the latest with the
+token in use.
 """
 
 #: How long a token is waited for.
