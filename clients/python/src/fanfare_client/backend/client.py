@@ -17,7 +17,7 @@ from websockets.exceptions import InvalidHandshake, InvalidStatus
 
 from ..client.tokens import Source
 from ..codec import codec_of
-from ..handshake import connect, credential
+from ..handshake import Proxy, connect, credential
 from .errors import LinkLost, Refused
 from .events import Event
 from .lanes import Handler, Lanes, OnError
@@ -60,6 +60,7 @@ class Backend(Operations[Coroutine[Any, Any, Answer]], AsyncIterator[Event]):
         reconnect: bool = True,
         timeout: float = 30.0,
         ssl: tls.SSLContext | None = None,
+        proxy: Proxy = True,
     ) -> None:
         """
         - `url`: the gateway's address, as `ws://127.0.0.1:8080` or `wss://host`.
@@ -72,6 +73,7 @@ class Backend(Operations[Coroutine[Any, Any, Answer]], AsyncIterator[Event]):
         - `reconnect`: whether the link is made anew; otherwise a lost one raises `LinkLost`.
         - `timeout`: how long an operation waits for a link and how long for its answer, in seconds.
         - `ssl`: for `wss://`, the certificates to trust.
+        - `proxy`: the address of a proxy, None for none, or True for that of the environment.
         """
         if not 1 <= credit <= 1_000_000:
             raise ValueError("credit is 1 to 1,000,000")
@@ -90,6 +92,7 @@ class Backend(Operations[Coroutine[Any, Any, Answer]], AsyncIterator[Event]):
         self._reconnect = reconnect
         self._timeout = timeout
         self._ssl = ssl
+        self._proxy = proxy
 
         self._link: Link | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -177,7 +180,9 @@ class Backend(Operations[Coroutine[Any, Any, Answer]], AsyncIterator[Event]):
             await asyncio.sleep(seconds)
 
     async def _open(self) -> ClientConnection:
-        options: dict[str, Any] = {} if self._ssl is None else {"ssl": self._ssl}
+        options: dict[str, Any] = {"proxy": self._proxy}
+        if self._ssl is not None:
+            options["ssl"] = self._ssl
         if token := await self._ask_token():
             options["additional_headers"] = {"Authorization": f"Bearer {token}"}
         try:

@@ -18,6 +18,7 @@ from ..client.connection import CannotConnect, Connection, End
 from ..client.decisions import Decision
 from ..client.errors import Closed, ConnectionLost, GiveUp
 from ..client.tokens import Token, Tokens
+from ..handshake import Proxy
 
 log = logging.getLogger("fanfare_client")
 
@@ -67,15 +68,22 @@ class Account(AsyncIterator[Message]):
         buffer: int = 1000,
         ping_interval: float = 20.0,
         ping_timeout: float = 10.0,
+        proxy: Proxy = True,
     ) -> None:
         """
         - `url`: the gateway, as `https://host`; without a path it is that of `/ws`.
-        - `user`: who this is. `token`, `ssl`, `ping_interval` and `ping_timeout` are as of `fanfare_client.connect`.
+        - `user`: who this is. `token`, `ssl`, `ping_interval`, `ping_timeout` and `proxy` are as of
+          `fanfare_client.connect`.
         - `buffer`: messages that may wait for the loop; beyond it the oldest is dropped, and the log says so.
         """
         self._url = _address(url, user)
         self._tokens = Tokens(token)
-        self._options: dict[str, Any] = {"ssl": ssl, "ping_interval": ping_interval, "ping_timeout": ping_timeout}
+        self._options: dict[str, Any] = {
+            "ssl": ssl,
+            "proxy": proxy,
+            "ping_interval": ping_interval,
+            "ping_timeout": ping_timeout,
+        }
         self._messages: deque[Message] = deque()
         self._buffer = buffer
         self._connection: Connection | None = None

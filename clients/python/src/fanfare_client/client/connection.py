@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
-from ..handshake import connect
+from ..handshake import Proxy, connect
 from . import frames
 from .decisions import REASON_SECONDS, Decision, of_close, of_status
 from .errors import ProtocolError
@@ -82,6 +82,7 @@ class Connection:
         *,
         headers: Mapping[str, str],
         ssl: tls.SSLContext | None,
+        proxy: Proxy,
         ping_interval: float,
         ping_timeout: float,
     ) -> Connection:
@@ -94,6 +95,7 @@ class Connection:
             socket = await connect(
                 url,
                 additional_headers=fields,
+                proxy=proxy,
                 open_timeout=OPEN_SECONDS,
                 close_timeout=CLOSE_SECONDS,
                 max_size=FRAME_BYTES_MAX,

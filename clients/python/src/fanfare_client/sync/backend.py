@@ -40,6 +40,7 @@ from ..backend import (
     link,
 )
 from ..backend.operations import Operations
+from ..handshake import Proxy
 from ..threads import HasEnded, LoopThread
 
 __all__ = [
@@ -106,6 +107,7 @@ class Backend(Operations[Answer], Iterator[Event]):
         reconnect: bool = True,
         timeout: float = 30.0,
         ssl: tls.SSLContext | None = None,
+        proxy: Proxy = True,
     ) -> None:
         self._backend = client.Backend(
             url,
@@ -118,6 +120,7 @@ class Backend(Operations[Answer], Iterator[Event]):
             reconnect=reconnect,
             timeout=timeout,
             ssl=ssl,
+            proxy=proxy,
         )
         self._acks = ack == "auto"
         #: From the entry to the end.

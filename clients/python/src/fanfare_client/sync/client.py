@@ -15,6 +15,7 @@ from .. import client as asynchronous
 from ..client import Event, Gap, Session, State, Status
 from ..client.subscription import Overflow
 from ..client.tokens import Token
+from ..handshake import Proxy
 from ..threads import HasEnded, IsForked, LoopThread
 
 T = TypeVar("T")
@@ -276,6 +277,7 @@ def connect(
     timeout: float = 30.0,
     ping_interval: float = 20.0,
     ping_timeout: float = 10.0,
+    proxy: Proxy = True,
 ) -> Client:
     """A client of the gateway, for `with`. Its options are those of `fanfare_client.connect`."""
     return Client(
@@ -287,4 +289,5 @@ def connect(
         timeout=timeout,
         ping_interval=ping_interval,
         ping_timeout=ping_timeout,
+        proxy=proxy,
     )

@@ -22,7 +22,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from ..backend import Answer, BackendError, OperationError
 from ..backend.client import PATH
 from ..codec import Json
-from ..handshake import credential
+from ..handshake import Proxy, credential
 from ..threads import IsForked, LoopThread
 from .callbacks import Callbacks
 from .envelope import Envelope, of, parse, plain
@@ -97,6 +97,7 @@ class WSEServer:
         credit: int = 4096,
         timeout: float = 30.0,
         ssl: tls.SSLContext | None = None,
+        proxy: Proxy = True,
     ) -> None:
         """WSE's options are the gateway's now, and have no effect: a warning names the keys of its configuration.
 
@@ -107,6 +108,7 @@ class WSEServer:
         - `credit`: events that may be in hand at once, 1 to 1,000,000.
         - `timeout`: how long an operation waits for a link or for room, and how long for its answer, in seconds.
         - `ssl`: for `wss://`, the certificates to trust.
+        - `proxy`: the address of a proxy, None for none, or True for that of the environment.
         """
         given = dict(locals())
         warnings.warn(notice(host, port, given), stacklevel=2)
@@ -116,6 +118,7 @@ class WSEServer:
         self._dialects = frozenset(dialects)
         self._timeout = timeout
         self._ssl = ssl
+        self._proxy = proxy
         self._options = {
             "token": self._api_key,
             "group": group,
@@ -123,6 +126,7 @@ class WSEServer:
             "filter": ("connect", "message", "disconnect"),
             "timeout": timeout,
             "ssl": ssl,
+            "proxy": proxy,
         }
         self._codec = Json(plain)
         self._has_drain_mode = False
@@ -514,7 +518,7 @@ class WSEServer:
             # The key is for the given address alone.
             request.add_unredirected_header("Authorization", f"Bearer {self._api_key}")
         try:
-            with urllib.request.urlopen(request, timeout=self._timeout, context=self._ssl) as response:
+            with self._opener().open(request, timeout=self._timeout) as response:
                 body: bytes = response.read()
                 return body
         except urllib.error.HTTPError as error:
@@ -524,6 +528,15 @@ class WSEServer:
                 raise BackendError(f"the gateway refuses {url}: {error}") from None
         except OSError as error:
             raise BackendError(f"the gateway does not answer {url}: {error}") from error
+
+    def _opener(self) -> urllib.request.OpenerDirector:
+        handlers: list[urllib.request.BaseHandler] = []
+        if self._ssl is not None:
+            handlers.append(urllib.request.HTTPSHandler(context=self._ssl))
+        if self._proxy is not True:
+            proxies = {} if self._proxy is None else {"http": self._proxy, "https": self._proxy}
+            handlers.append(urllib.request.ProxyHandler(proxies))
+        return urllib.request.build_opener(*handlers)
 
     # The link's thread
 
