@@ -13,11 +13,13 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no for
 
 #: Runs `child()` in a fork of the process, and waits for its end.
 FORK = """
-import os, sys, traceback
+import os, signal, sys, traceback
 def forked(child):
     sys.stdout.flush()
     process = os.fork()
     if process == 0:
+        # What hangs ends, and with it the pipe that the test reads.
+        signal.alarm(20)
         try:
             child()
         except BaseException:
