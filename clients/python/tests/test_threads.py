@@ -19,8 +19,7 @@ SOURCE = Path(__file__).parents[1] / "src"
 #: Wait for a gateway that is not there.
 PROGRAMS = (
     "from fanfare_client.sync import Backend; Backend('ws://127.0.0.1:1').__enter__()",
-    "import logging; logging.basicConfig(level='INFO'); from fanfare_client.sync import connect; "
-    "connect('ws://127.0.0.1:1').__enter__()",
+    "from fanfare_client.sync import connect; connect('ws://127.0.0.1:1').__enter__()",
     "from fanfare_client.wse_server import WSEServer; WSEServer('', 1, gateway='ws://127.0.0.1:1').start()",
 )
 

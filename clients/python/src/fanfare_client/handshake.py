@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from websockets.asyncio import client
+
+Proxy = str | Literal[True] | None
+"""The address of a proxy; True: that of the environment, if it has one; None: none."""
 
 
 class connect(client.connect):

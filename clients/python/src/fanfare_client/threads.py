@@ -1,12 +1,15 @@
-"""Blocking code and the event loop of another thread."""
+"""Blocking code and event loops: a loop in a thread, and calls in threads."""
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import os
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent import futures
 from contextlib import suppress
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -16,15 +19,23 @@ T = TypeVar("T")
 CANCELS_MAX = 5
 CANCEL_SECONDS = 2.0
 
+#: Calls of one `CallThreads` that have not returned.
+CALLS_MAX = 8
+
 
 class HasEnded(RuntimeError):
     """The thread of a loop has ended: nothing runs on it any more."""
 
 
+class IsForked(RuntimeError):
+    """This process is a fork of the one that the thread of a loop is in: nothing runs on that loop here."""
+
+
 class LoopThread:
-    """A thread that runs an event loop. For any number of threads that call."""
+    """A thread that runs an event loop. For any number of threads that call, of the process that made it."""
 
     def __init__(self, name: str) -> None:
+        self._process = os.getpid()
         self.loop = asyncio.new_event_loop()
         #: Nothing is scheduled behind the end, where it would wait for ever. A signal's handler may call, too.
         self._scheduling = threading.RLock()
@@ -35,8 +46,19 @@ class LoopThread:
         self._thread = threading.Thread(target=self.loop.run_forever, name=name, daemon=True)
         self._thread.start()
 
+    def check(self) -> None:
+        """Raises `IsForked` in another process than that of the thread. Before any lock, which may be held there."""
+        if os.getpid() != self._process:
+            where = "the process that this one was forked from"
+            raise IsForked(f"{self._thread.name} runs in {where}: make one in each process")
+
     def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """What the coroutine returns, run on the loop. Raises `HasEnded` when that has ended."""
+        """What the coroutine returns, run on the loop. Raises `HasEnded` when that has ended, and as `check` does."""
+        try:
+            self.check()
+        except IsForked:
+            coroutine.close()
+            raise
         call = _Call(self.loop, coroutine)
         try:
             with self._scheduling:
@@ -53,8 +75,14 @@ class LoopThread:
     def end(self, last: Coroutine[Any, Any, object] | None = None) -> None:
         """Runs `last`, cancels what still runs on the loop then, and ends the thread.
 
-        Once: a second caller waits until the first one has done it. Raises what `last` raises.
+        Once: a second caller waits until the first one has done it. Raises what `last` raises. In a fork of the process
+        there is nothing to end.
         """
+        if os.getpid() != self._process:
+            # Not even what belongs to the loop is closed: the kernel's list of what it waits for is shared.
+            if last is not None:
+                last.close()
+            return
         with self._scheduling:
             is_first = self._ender is None
             if is_first:
@@ -142,3 +170,48 @@ async def _cancel_all() -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class CallThreads:
+    """Calls what may block, each time in a thread of its own; at most `CALLS_MAX` at once. For one event loop.
+
+    One that does not return holds up neither the process's end nor what else runs in threads, as it does with
+    `asyncio.to_thread`, whose few threads resolve names, too.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._threads: list[threading.Thread] = []
+
+    async def call(self, function: Callable[..., T], *arguments: Any) -> T:
+        """What the function returns, or raises. Raises `TimeoutError` while too many calls have not returned."""
+        self._threads = [thread for thread in self._threads if thread.is_alive()]
+        if len(self._threads) >= CALLS_MAX:
+            raise TimeoutError(f"{CALLS_MAX} calls have not returned")
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        call = partial(contextvars.copy_context().run, function, *arguments)
+        thread = threading.Thread(target=_call_for, args=(future, call), name=self._name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+        return await future
+
+
+def _call_for(future: asyncio.Future[T], call: Callable[[], T]) -> None:
+    """Has the future, of the loop of another thread, have what the call returns or raises."""
+    settle: Callable[[], None]
+    try:
+        settle = partial(future.set_result, call())
+    except StopIteration as error:
+        # No future takes it.
+        settle = partial(future.set_exception, RuntimeError(f"{error!r} was raised"))
+    except BaseException as error:
+        settle = partial(future.set_exception, error)
+
+    def settle_once() -> None:
+        # What waited may have been cancelled.
+        if not future.done():
+            settle()
+
+    # The loop may have ended.
+    with suppress(RuntimeError):
+        future.get_loop().call_soon_threadsafe(settle_once)

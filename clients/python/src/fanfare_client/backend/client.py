@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import json
 import logging
 import random
@@ -16,8 +15,9 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import InvalidHandshake, InvalidStatus
 
+from ..client.tokens import Source
 from ..codec import codec_of
-from ..handshake import connect, credential
+from ..handshake import Proxy, connect, credential
 from .errors import LinkLost, Refused
 from .events import Event
 from .lanes import Handler, Lanes, OnError
@@ -27,7 +27,7 @@ from .operations import Answer, Operations
 log = logging.getLogger("fanfare_client.backend")
 
 Token = str | Callable[[], str | Awaitable[str]]
-"""A token or API key, or what gives one: asked for each attempt to link."""
+"""A token or API key, or what gives one: asked for each attempt to link. A plain function is called in a thread."""
 
 
 class Backend(Operations[Coroutine[Any, Any, Answer]], AsyncIterator[Event]):
@@ -60,10 +60,11 @@ class Backend(Operations[Coroutine[Any, Any, Answer]], AsyncIterator[Event]):
         reconnect: bool = True,
         timeout: float = 30.0,
         ssl: tls.SSLContext | None = None,
+        proxy: Proxy = True,
     ) -> None:
         """
         - `url`: the gateway's address, as `ws://127.0.0.1:8080` or `wss://host`.
-        - `token`: a token with the role "service" or an API key, or what gives one; may be a coroutine function.
+        - `token`: a token with the role "service" or an API key, or a function or coroutine function that gives one.
         - `group`: each group gets everything; within one, all events of a client go to one member.
         - `filter`: which kinds of events, as `["connect", "message"]`; all by default.
         - `credit`: events that may be in hand at once, 1 to 1,000,000.
@@ -72,6 +73,7 @@ class Backend(Operations[Coroutine[Any, Any, Answer]], AsyncIterator[Event]):
         - `reconnect`: whether the link is made anew; otherwise a lost one raises `LinkLost`.
         - `timeout`: how long an operation waits for a link and how long for its answer, in seconds.
         - `ssl`: for `wss://`, the certificates to trust.
+        - `proxy`: the address of a proxy, None for none, or True for that of the environment.
         """
         if not 1 <= credit <= 1_000_000:
             raise ValueError("credit is 1 to 1,000,000")
@@ -82,13 +84,15 @@ class Backend(Operations[Coroutine[Any, Any, Answer]], AsyncIterator[Event]):
             parameters["filter"] = filter if isinstance(filter, str) else ",".join(filter)
         self._url = _endpoint(url)
         self._query = urlencode(parameters)
-        self._token = token if token is None or callable(token) else credential(token)
+        self._token = None if token is None or callable(token) else credential(token)
+        self._source = Source(token) if callable(token) else None
         self._credit = credit
         self._codec = codec_of(format)
         self._acks = ack == "auto"
         self._reconnect = reconnect
         self._timeout = timeout
         self._ssl = ssl
+        self._proxy = proxy
 
         self._link: Link | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -176,7 +180,9 @@ class Backend(Operations[Coroutine[Any, Any, Answer]], AsyncIterator[Event]):
             await asyncio.sleep(seconds)
 
     async def _open(self) -> ClientConnection:
-        options: dict[str, Any] = {} if self._ssl is None else {"ssl": self._ssl}
+        options: dict[str, Any] = {"proxy": self._proxy}
+        if self._ssl is not None:
+            options["ssl"] = self._ssl
         if token := await self._ask_token():
             options["additional_headers"] = {"Authorization": f"Bearer {token}"}
         try:
@@ -193,11 +199,10 @@ class Backend(Operations[Coroutine[Any, Any, Answer]], AsyncIterator[Event]):
             ) from None
 
     async def _ask_token(self) -> str | None:
-        if not callable(self._token):
+        if self._source is None:
             return self._token
         try:
-            token = self._token()
-            token = await token if inspect.isawaitable(token) else token
+            token = await self._source.ask()
             return token and credential(token)
         except Exception as error:
             raise _NoToken(error) from error

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from ..client.listeners import Caller, is_ending
 from .errors import LinkLost, OperationError
 from .events import ClientEvent, Event
 
@@ -36,7 +37,7 @@ class Lanes:
 
     async def run(self, next_event: Callable[[], Awaitable[Event | None]], concurrency: int) -> None:
         """Handles events until there are no more; then those that have begun end, and the others come again."""
-        workers = [asyncio.create_task(self._work()) for _ in range(concurrency)]
+        workers = [Caller(self._work()) for _ in range(concurrency)]
         feeder = asyncio.create_task(self._feed(next_event))
         try:
             done, _ = await asyncio.wait([feeder, *workers], return_when=asyncio.FIRST_COMPLETED)
@@ -79,7 +80,7 @@ class Lanes:
         if event.link.is_lost:
             return
         try:
-            await self._handler(event)
+            await _end_of(self._handler(event))
         except Exception as error:
             if isinstance(error, LinkLost) and event.link.is_lost:
                 log.info("%s comes again: %s", event, error)
@@ -87,7 +88,7 @@ class Lanes:
             if self._on_error is not None:
                 outcome = self._on_error(event, error)
                 if inspect.isawaitable(outcome):
-                    await outcome
+                    await _end_of(outcome)
             elif isinstance(error, OperationError) and error.code == "not_found":
                 # Clients leave when they like, also before they are answered.
                 log.info("%s: its client has left: %s", event, error)
@@ -95,3 +96,13 @@ class Lanes:
                 raise
         if self._acks:
             event.ack()
+
+
+async def _end_of(handling: Awaitable[object]) -> None:
+    """Waits for a coroutine of the application. Where it awaits what is cancelled elsewhere, that is an error like others."""
+    try:
+        await handling
+    except asyncio.CancelledError as error:
+        if is_ending():
+            raise
+        raise RuntimeError("the handler awaited what was cancelled") from error

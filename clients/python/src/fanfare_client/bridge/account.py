@@ -18,6 +18,7 @@ from ..client.connection import CannotConnect, Connection, End
 from ..client.decisions import Decision
 from ..client.errors import Closed, ConnectionLost, GiveUp
 from ..client.tokens import Token, Tokens
+from ..handshake import Proxy
 
 log = logging.getLogger("fanfare_client")
 
@@ -67,15 +68,22 @@ class Account(AsyncIterator[Message]):
         buffer: int = 1000,
         ping_interval: float = 20.0,
         ping_timeout: float = 10.0,
+        proxy: Proxy = True,
     ) -> None:
         """
         - `url`: the gateway, as `https://host`; without a path it is that of `/ws`.
-        - `user`: who this is. `token`, `ssl`, `ping_interval` and `ping_timeout` are as of `fanfare_client.connect`.
+        - `user`: who this is. `token`, `ssl`, `ping_interval`, `ping_timeout` and `proxy` are as of
+          `fanfare_client.connect`.
         - `buffer`: messages that may wait for the loop; beyond it the oldest is dropped, and the log says so.
         """
         self._url = _address(url, user)
         self._tokens = Tokens(token)
-        self._options: dict[str, Any] = {"ssl": ssl, "ping_interval": ping_interval, "ping_timeout": ping_timeout}
+        self._options: dict[str, Any] = {
+            "ssl": ssl,
+            "proxy": proxy,
+            "ping_interval": ping_interval,
+            "ping_timeout": ping_timeout,
+        }
         self._messages: deque[Message] = deque()
         self._buffer = buffer
         self._connection: Connection | None = None
@@ -87,6 +95,8 @@ class Account(AsyncIterator[Message]):
 
     async def __aenter__(self) -> Account:
         """Waits until it is connected. Raises `Closed` where another attempt would be refused, too."""
+        if self._keeper is not None:
+            raise RuntimeError("an Account is entered once; make another one")
         self._keeper = asyncio.create_task(self._keep())
         try:
             while self._connection is None:
@@ -158,7 +168,7 @@ class Account(AsyncIterator[Message]):
                 self._changed.set()
                 return
             seconds = backoff.next(end.hint)
-            log.info("%s; next attempt in %.1f s", end.reason, seconds)
+            log.warning("%s; next attempt in %.1f s", end.reason, seconds)
             await asyncio.sleep(seconds)
 
     async def _attempt(self) -> End:
@@ -167,6 +177,7 @@ class Account(AsyncIterator[Message]):
         except GiveUp as error:
             return End(Decision.GIVE_UP, str(error) or "there is no token")
         except Exception as error:
+            log.warning("no token: %r", error)
             return End(Decision.RETRY, f"no token: {error!r}")
         try:
             self._connection = await Connection.open(self._url, token, headers={}, **self._options)

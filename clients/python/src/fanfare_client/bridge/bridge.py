@@ -31,7 +31,8 @@ class Bridge:
         async with Bridge("https://host", key=key) as bridge:
             await bridge.push("alice", {"message": "Build 7 is done"})
 
-    Connections are kept and used again; any number of calls may run at once. No proxy of the environment is used.
+    Connections are kept and used again; any number of calls may run at once. It may go from one event loop to the
+    next, as with `asyncio.run` for each call. No proxy of the environment is used.
     """
 
     def __init__(

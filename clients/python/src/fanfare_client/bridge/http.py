@@ -6,9 +6,11 @@ import asyncio
 import json
 import ssl as tls
 from collections.abc import AsyncIterator
-from typing import Any
+from contextlib import suppress
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from ..handshake import credential
 from .errors import BridgeRefused, BridgeUnreachable
 
 #: Bytes of an answer's head, of one line of a stream, and of an answer's body.
@@ -102,12 +104,9 @@ class Http:
         self._timeout = timeout
         host = parts.netloc.rpartition("@")[2]
         self._head = f"Host: {host}\r\nContent-Type: application/json\r\nAccept-Encoding: identity\r\n"
-        if key:
-            if not key.isascii() or not key.isprintable():
-                raise ValueError("a key is printable ASCII")
+        if key and (key := credential(key)):
             self._head += f"Authorization: Bearer {key}\r\n"
-        #: With the time of their last use.
-        self._idle: list[tuple[float, asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self._idle: list[_Idle] = []
 
     async def post(self, path: str, value: Any) -> Any:
         """The JSON that answers. Raises `BridgeRefused` and `BridgeUnreachable`."""
@@ -119,25 +118,32 @@ class Http:
             raise BridgeUnreachable(f"{self._url} answers with something else than JSON") from None
 
     def close(self) -> None:
-        for _, _, writer in self._idle:
-            writer.transport.abort()
-        self._idle.clear()
+        while self._idle:
+            self._idle.pop().drop()
 
     async def connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        now = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
         while self._idle:
-            since, reader, writer = self._idle.pop()
-            if now - since < IDLE_SECONDS and not reader.at_eof() and not writer.is_closing():
-                return reader, writer
-            writer.transport.abort()
-        opening = asyncio.open_connection(self._host, self._port, ssl=self._ssl, limit=HEAD_BYTES_MAX)
-        return await asyncio.wait_for(opening, self._timeout)
+            idle = self._idle.pop()
+            if idle.is_usable(loop):
+                return idle.reader, idle.writer
+            idle.drop()
+        return await asyncio.wait_for(self._open(loop), self._timeout)
+
+    async def _open(self, loop: asyncio.AbstractEventLoop) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """As `asyncio.open_connection`, with a writer of its own."""
+        reader = asyncio.StreamReader(HEAD_BYTES_MAX, loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+        transport, _ = await loop.create_connection(lambda: protocol, self._host, self._port, ssl=self._ssl)
+        return reader, _Writer(transport, protocol, reader, loop)
 
     def keep(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        loop = asyncio.get_running_loop()
+        idle = _Idle(loop, loop.time(), reader, writer)
         if len(self._idle) < IDLE_MAX:
-            self._idle.append((asyncio.get_running_loop().time(), reader, writer))
+            self._idle.append(idle)
         else:
-            writer.transport.abort()
+            idle.drop()
 
     async def send(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str, body: bytes) -> Answer:
         head = f"POST {self._path}{path} HTTP/1.1\r\n{self._head}Content-Length: {len(body)}\r\n\r\n"
@@ -154,6 +160,29 @@ class Http:
             # Before the answer there may be others, such as 100.
             if code >= 200:
                 return Answer(reader, code, headers)
+
+
+class _Writer(asyncio.StreamWriter):
+    def __del__(self) -> None:
+        """Does not close. At the end of a fork that would end the other process's wait for what is read here."""
+
+
+class _Idle(NamedTuple):
+    """A connection that waits for its next use, which is on the same event loop."""
+
+    loop: asyncio.AbstractEventLoop
+    since: float
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    def is_usable(self, loop: asyncio.AbstractEventLoop) -> bool:
+        is_open = loop is self.loop and not self.reader.at_eof() and not self.writer.is_closing()
+        return is_open and loop.time() - self.since < IDLE_SECONDS
+
+    def drop(self) -> None:
+        # A loop that is closed takes no more callbacks, and the connection has gone with it.
+        with suppress(RuntimeError):
+            self.writer.transport.abort()
 
 
 class Exchange:

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Literal
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from ..handshake import field
+from ..handshake import Proxy, field
 from .backoff import Backoff
 from .connection import CLOSE_SECONDS, CannotConnect, Connection, End
 from .decisions import Decision
@@ -51,12 +51,14 @@ class Client:
         timeout: float = 30.0,
         ping_interval: float = 20.0,
         ping_timeout: float = 10.0,
+        proxy: Proxy = True,
     ) -> None:
         self._url = _address(url)
         self._headers = {name: field(name, value) for name, value in (headers or {}).items()}
         self._ssl = ssl
         self._buffer = buffer
         self._timeout = timeout
+        self._proxy = proxy
         self._pings = {"ping_interval": ping_interval, "ping_timeout": ping_timeout}
         self._tokens = Tokens(token)
         self._backoff = Backoff()
@@ -339,7 +341,7 @@ class Client:
             if end.decision is Decision.GIVE_UP:
                 return self._end("ended", Closed(end.reason, end.code))
             seconds = self._backoff.next(end.hint)
-            log.info("%s; next attempt in %.1f s", end.reason, seconds)
+            log.warning("%s; next attempt in %.1f s", end.reason, seconds)
             self._enter("waiting", end.reason, end.code, seconds)
             await asyncio.sleep(seconds)
 
@@ -357,7 +359,7 @@ class Client:
             return End(Decision.GIVE_UP, "closed")
         try:
             connection = await Connection.open(
-                self._with_inbox(), token, headers=self._headers, ssl=self._ssl, **self._pings
+                self._with_inbox(), token, headers=self._headers, ssl=self._ssl, proxy=self._proxy, **self._pings
             )
         except CannotConnect as refusal:
             return refusal.end
@@ -435,6 +437,7 @@ def connect(
     timeout: float = 30.0,
     ping_interval: float = 20.0,
     ping_timeout: float = 10.0,
+    proxy: Proxy = True,
 ) -> Client:
     """A client of the gateway, for `async with`.
 
@@ -446,6 +449,7 @@ def connect(
     - `timeout`: how long a query waits for its answer, in seconds.
     - `ping_interval`, `ping_timeout`: after so many seconds of silence the gateway is asked, and given up
       without an answer within so many.
+    - `proxy`: the address of a proxy, None for none, or True for that of the environment (`HTTPS_PROXY`, `NO_PROXY`, ..).
     """
     return Client(
         url,
@@ -456,6 +460,7 @@ def connect(
         timeout=timeout,
         ping_interval=ping_interval,
         ping_timeout=ping_timeout,
+        proxy=proxy,
     )
 
 

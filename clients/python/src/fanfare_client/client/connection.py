@@ -12,11 +12,12 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
-from ..handshake import connect
+from ..handshake import Proxy, connect
 from . import frames
 from .decisions import REASON_SECONDS, Decision, of_close, of_status
 from .errors import ProtocolError
@@ -81,6 +82,7 @@ class Connection:
         *,
         headers: Mapping[str, str],
         ssl: tls.SSLContext | None,
+        proxy: Proxy,
         ping_interval: float,
         ping_timeout: float,
     ) -> Connection:
@@ -93,6 +95,7 @@ class Connection:
             socket = await connect(
                 url,
                 additional_headers=fields,
+                proxy=proxy,
                 open_timeout=OPEN_SECONDS,
                 close_timeout=CLOSE_SECONDS,
                 max_size=FRAME_BYTES_MAX,
@@ -108,10 +111,11 @@ class Connection:
             reason = f"the gateway's certificate is not trusted: {error.verify_message}"
             raise CannotConnect(End(Decision.RETRY, reason, is_final_at_first=True)) from None
         except (OSError, EOFError, TimeoutError, asyncio.TimeoutError, InvalidHandshake) as error:
-            raise CannotConnect(End(Decision.RETRY, f"no gateway: {error or type(error).__name__}")) from None
+            raise CannotConnect(End(Decision.RETRY, f"no gateway at {_host(url)}: {error or type(error).__name__}")) from None
         except Exception as error:
-            # What a library has not thought of.
-            raise CannotConnect(End(Decision.RETRY, f"no connection: {error!r}")) from error
+            # Most often an argument or the environment: `ssl` with ws://, a proxy that is none or whose package is missing.
+            reason = f"no connection: {error!r}"
+            raise CannotConnect(End(Decision.RETRY, reason, is_final_at_first=True)) from error
         return cls(socket, ping_interval, ping_timeout)
 
     async def serve(
@@ -220,6 +224,11 @@ class Connection:
             # What this side could not read, as text that is not UTF-8, or a frame that is too large.
             return End(Decision.RETRY, f"given up: {closed.sent.code} {closed.sent.reason}".rstrip(), is_broken=True)
         return End(Decision.RETRY, "connection lost", 1006)
+
+
+def _host(url: str) -> str:
+    """What may stand in a log: neither a password nor a query."""
+    return urlsplit(url).netloc.rpartition("@")[2]
 
 
 def _refused(error: InvalidStatus) -> End:

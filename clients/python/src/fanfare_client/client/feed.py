@@ -46,6 +46,8 @@ class Feed:
         self._tells_gap = False
         #: How many items the consumer has been given once it has that gap; places from before it are of no use then.
         self._anew: int | None = None
+        #: What was popped and is not known to have reached the consumer: `delivered` is before it.
+        self._popped: Event | Gap | None = None
         if since is not None:
             self.received.load(since)
             self.delivered.load(since)
@@ -178,15 +180,32 @@ class Feed:
     # What the consumer takes
 
     def take(self) -> Event | Gap:
-        """The oldest item. Raises `IndexError` when there is none."""
-        item = self.buffer.take()
+        """The oldest item, given to the consumer. Raises `IndexError` when there is none."""
+        item = self.pop()
+        self.given()
+        return item
+
+    def pop(self) -> Event | Gap:
+        """The oldest item. The consumer has it once `given` is called, or the next one is popped."""
+        self.given()
+        self._popped = self.buffer.take()
+        return self._popped
+
+    def given(self) -> None:
+        """The consumer has what was popped, if anything was: it stands behind it."""
+        item, self._popped = self._popped, None
+        if item is None:
+            return
         if self._anew is not None and self.buffer.has_given(self._anew):
             self.delivered.keep(self.received)
             self._anew = None
         if item.position is not None:
             self.delivered.move(item.topic, Position.read(item.position))
         self._settle()
-        return item
+
+    def drop_popped(self) -> None:
+        """The consumer will not have what was popped."""
+        self._popped = None
 
     def _put(self, item: Event | Gap) -> None:
         self.buffer.put(item)
@@ -203,6 +222,8 @@ class Feed:
 
     def _settle(self) -> None:
         """A pattern's own place counts for the consumer once all that came before it was given."""
-        if self._pattern_place is not None and self.buffer.has_given(self._pattern_place[0]):
+        if self._popped is not None or self._pattern_place is None:
+            return
+        if self.buffer.has_given(self._pattern_place[0]):
             self.delivered.move(self.name, self._pattern_place[1])
             self._pattern_place = None

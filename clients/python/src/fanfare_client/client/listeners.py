@@ -36,6 +36,12 @@ else:
             return self._cancelling
 
 
+def is_ending() -> bool:
+    """Whether a `CancelledError` is that of this task; otherwise, in a `Caller`, of something that it has awaited."""
+    task = asyncio.current_task()
+    return not isinstance(task, Caller) or task.cancelling() > 0
+
+
 class Listeners:
     """Calls callbacks one after the other, in the order of what they are told, in a task of its own.
 
@@ -78,9 +84,7 @@ class Listeners:
                 if inspect.isawaitable(result):
                     await result
             except asyncio.CancelledError:
-                # Most often this task is to end; but it may be that of something the callback has awaited.
-                task = asyncio.current_task()
-                if not isinstance(task, Caller) or task.cancelling():
+                if is_ending():
                     raise
                 log.exception("a callback for %r awaited what was cancelled", kind)
             except Exception:

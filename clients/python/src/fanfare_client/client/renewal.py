@@ -39,7 +39,8 @@ async def renew(tokens: Tokens, requests: Requests, reason: Reason) -> float:
 async def keep_renewed(tokens: Tokens, requests: Requests, left: float) -> None:
     """Renews the token of a connection for as long as that lasts. `left` is for how long its token is valid.
 
-    What fails is tried again. Without a new token the gateway closes the connection, and another one is made.
+    What fails is tried again, but for `GiveUp`. Without a new token the gateway closes the connection, and another one is
+    made.
     """
     backoff = Backoff()
     while True:
@@ -47,6 +48,9 @@ async def keep_renewed(tokens: Tokens, requests: Requests, left: float) -> None:
         while True:
             try:
                 left = await renew(tokens, requests, "expired")
+            except GiveUp as error:
+                log.warning("no new token: %s", error)
+                return
             except Exception as error:
                 log.warning("no new token: %r", error)
                 hint = error.details.get("retry_after") if isinstance(error, RequestError) else None

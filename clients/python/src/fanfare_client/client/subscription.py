@@ -119,12 +119,16 @@ class Subscription(AsyncIterator[Event | Gap]):
         return self
 
     async def __anext__(self) -> Event | Gap:
-        item = await self._take(raises=True)
+        item = await self._take(self.feed.take, raises=True)
         if item is None:
             raise StopAsyncIteration
         return item
 
     # For the client
+
+    async def pop(self) -> Event | Gap | None:
+        """As the loop, but `position` is behind the item once `feed.given` is called; none at the end."""
+        return await self._take(self.feed.pop, raises=True)
 
     def change(self, state: SubscriptionState, error: FanfareError | None = None) -> None:
         if self._state == "ended" or self._state == state == "pending":
@@ -165,7 +169,7 @@ class Subscription(AsyncIterator[Event | Gap]):
         if self._state != "ended" and (failure := self._home.failure) is not None:
             raise Closed(failure.reason, failure.status)
 
-    async def _take(self, *, raises: bool) -> Event | Gap | None:
+    async def _take(self, take: Callable[[], Event | Gap], *, raises: bool) -> Event | Gap | None:
         """The next item; none at the end. `raises`: for a loop."""
         if raises and self._caller is not None and not self._caller.done():
             raise RuntimeError(f"callbacks take the events of this subscription: {ONE_CONSUMER}")
@@ -180,12 +184,12 @@ class Subscription(AsyncIterator[Event | Gap]):
                     return None
                 self._arrived.clear()
                 await self._arrived.wait()
-            return self.feed.take()
+            return take()
         finally:
             self._is_taking = False
 
     async def _call(self) -> None:
-        while (item := await self._take(raises=False)) is not None:
+        while (item := await self._take(self.feed.take, raises=False)) is not None:
             await self._items.call("event" if isinstance(item, Event) else "gap", item)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Literal
 
 from ..handshake import credential
+from ..threads import CallThreads
 from .errors import GiveUp
 
 Reason = Literal["first", "expired", "refused", "requested"]
@@ -22,18 +23,45 @@ Token = str | Callable[[Reason], Awaitable[str | None] | str | None]
 - `requested`: `authenticate()` was called.
 
 A plain function is called in a thread, so it may block. None is no token. What it raises is logged, and it is
-asked again later; `GiveUp`, and None for one that has ended or was refused, close the client.
+asked again later; `GiveUp`, and None for one that has ended or was refused, end the client, at the latest with the
+token in use.
 """
 
 #: How long a token is waited for.
 TOKEN_SECONDS = 30.0
 
 
+class Source:
+    """A function of the application that gives tokens: a coroutine function, or a plain one that is called in a thread."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self._threads = CallThreads("fanfare-token")
+
+    async def ask(self, *arguments: Any) -> Any:
+        """Raises `TimeoutError` after `TOKEN_SECONDS`, and whatever the function raises."""
+        call = asyncio.ensure_future(self._call(arguments))
+        try:
+            await asyncio.wait({call}, timeout=TOKEN_SECONDS)
+            if not call.done():
+                raise TimeoutError(f"the function has given no token in {TOKEN_SECONDS:g} s")
+        finally:
+            call.cancel()
+        if call.cancelled():
+            raise RuntimeError("the function awaited what was cancelled")
+        return call.result()
+
+    async def _call(self, arguments: tuple[Any, ...]) -> Any:
+        is_plain = not inspect.iscoroutinefunction(self._function)
+        token = await self._threads.call(self._function, *arguments) if is_plain else self._function(*arguments)
+        return await token if inspect.isawaitable(token) else token
+
+
 class Tokens:
     """Keeps the token that is in use, and asks for another one when there is a reason to."""
 
     def __init__(self, token: Token | None) -> None:
-        self._ask: Callable[[Reason], Awaitable[str | None] | str | None] | None
+        self._ask: Source | None
         self._token: str | None
         #: Why another one is asked for; none while there is one.
         self._reason: Reason | None
@@ -45,7 +73,7 @@ class Tokens:
     def set(self, token: Token | None) -> None:
         """Takes another source of tokens, asked at the next occasion. Raises `ValueError` for what is no token."""
         own = None if token is None or callable(token) else _read(token)
-        self._ask = token if callable(token) else None
+        self._ask = Source(token) if callable(token) else None
         self._token = own
         self._reason = None
         self._ends = None
@@ -68,7 +96,7 @@ class Tokens:
         """Another token. Raises `GiveUp`, or whatever the callback raises."""
         if self._ask is None:
             return self._token
-        token = await asyncio.wait_for(_call(self._ask, reason), TOKEN_SECONDS)
+        token = await self._ask.ask(reason)
         token = None if token is None else _read(token)
         if not token and reason in ("expired", "refused"):
             raise GiveUp(f"there is no token for one that was {reason}")
@@ -96,8 +124,3 @@ def _read(text: str) -> str | None:
     if " " in token:
         raise ValueError("a token is printable ASCII without spaces, which this one is not: is it the token alone?")
     return token or None
-
-
-async def _call(ask: Callable[[Reason], Any], reason: Reason) -> Any:
-    token = ask(reason) if inspect.iscoroutinefunction(ask) else await asyncio.to_thread(ask, reason)
-    return await token if inspect.isawaitable(token) else token

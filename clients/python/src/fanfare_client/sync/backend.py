@@ -16,6 +16,7 @@ import ssl as tls
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, TypeVar
@@ -39,6 +40,7 @@ from ..backend import (
     link,
 )
 from ..backend.operations import Operations
+from ..handshake import Proxy
 from ..threads import HasEnded, LoopThread
 
 __all__ = [
@@ -105,6 +107,7 @@ class Backend(Operations[Answer], Iterator[Event]):
         reconnect: bool = True,
         timeout: float = 30.0,
         ssl: tls.SSLContext | None = None,
+        proxy: Proxy = True,
     ) -> None:
         self._backend = client.Backend(
             url,
@@ -117,6 +120,7 @@ class Backend(Operations[Answer], Iterator[Event]):
             reconnect=reconnect,
             timeout=timeout,
             ssl=ssl,
+            proxy=proxy,
         )
         self._acks = ack == "auto"
         #: From the entry to the end.
@@ -125,9 +129,13 @@ class Backend(Operations[Answer], Iterator[Event]):
         self._taken: deque[Event] = deque()
         self._current: Event | None = None
         self._is_stopped = False
+        self._was_entered = False
 
     def __enter__(self) -> Backend:
         """Waits for the first link. Raises `Refused` where the gateway will have none of it."""
+        if self._was_entered:
+            raise RuntimeError("a Backend is entered once; make another one")
+        self._was_entered = True
         self._thread = thread = LoopThread("fanfare-backend")
         self._backend.link_type = functools.partial(_Link, self._thread)
         try:
@@ -174,7 +182,7 @@ class Backend(Operations[Answer], Iterator[Event]):
         while not self._is_stopped:
             if not self._taken:
                 try:
-                    self._taken.extend(self._call(self._take(timeout)))
+                    self._call(self._take(timeout))
                 except (HasEnded, CancelledError):
                     return None
                 if not self._taken:
@@ -212,11 +220,13 @@ class Backend(Operations[Answer], Iterator[Event]):
     ) -> Answer:
         return self._call(self._backend._operate(op, fields, nowait=nowait, again=again))
 
-    async def _take(self, timeout: float | None) -> list[Event]:
-        try:
-            return await asyncio.wait_for(self._backend._take(TAKEN_MAX), timeout)
-        except asyncio.TimeoutError:
-            return []
+    async def _take(self, timeout: float | None) -> None:
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._fill(), timeout)
+
+    async def _fill(self) -> None:
+        # Here, since what a call returns is dropped where it is interrupted.
+        self._taken.extend(await self._backend._take(TAKEN_MAX))
 
     def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
         if (thread := self._thread) is None:

@@ -7,6 +7,7 @@ import ssl as tls
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Literal, TypeVar
 
@@ -14,7 +15,8 @@ from .. import client as asynchronous
 from ..client import Event, Gap, Session, State, Status
 from ..client.subscription import Overflow
 from ..client.tokens import Token
-from ..threads import HasEnded, LoopThread
+from ..handshake import Proxy
+from ..threads import HasEnded, IsForked, LoopThread
 
 T = TypeVar("T")
 
@@ -28,6 +30,8 @@ class Subscription(Iterator[Event | Gap]):
     def __init__(self, client: Client, inner: asynchronous.Subscription) -> None:
         self._client = client
         self._inner = inner
+        #: What was taken and not given: the call that waited for it was interrupted, or is about to return.
+        self._left: Event | Gap | None = None
 
     @property
     def name(self) -> str:
@@ -40,7 +44,10 @@ class Subscription(Iterator[Event | Gap]):
     @property
     def position(self) -> str | None:
         """Behind the newest event that was given: `since` of a later subscription. Also once the client is closed."""
-        return self._client._on_loop_or_behind(lambda: self._inner.position)
+        try:
+            return self._client._on_loop_or_behind(self._position)
+        except IsForked:
+            return self._position()
 
     def ready(self) -> None:
         """Waits until the gateway has confirmed the subscription."""
@@ -53,16 +60,23 @@ class Subscription(Iterator[Event | Gap]):
     def next(self, timeout: float | None = None) -> Event | Gap | None:
         """The next item; none after `timeout` seconds without one, or at the end.
 
-        Once the client is closed, by another thread as well, it gives what had come, and then none.
+        Once the client is closed, by another thread as well, it gives what had come, and then none. After an interrupt
+        such as Ctrl-C it may be called again: nothing is lost.
         """
-        try:
-            return self._client._call(self._next(timeout))
-        except (HasEnded, CancelledError):
-            return self._take_rest()
+        if self._left is None:
+            try:
+                self._client._call(self._next(timeout))
+            except (HasEnded, CancelledError):
+                if self._left is None:
+                    return self._take_rest()
+        item, self._left = self._left, None
+        return item
 
     def unsubscribe(self) -> None:
         """Ends it, and the loop. What was not taken is dropped."""
-        self._client._on_loop_or_behind(self._inner.unsubscribe)
+        # In a fork there is nothing to end.
+        with suppress(IsForked):
+            self._client._on_loop_or_behind(self._unsubscribe)
 
     def __iter__(self) -> Subscription:
         return self
@@ -82,11 +96,26 @@ class Subscription(Iterator[Event | Gap]):
     ) -> None:
         self.unsubscribe()
 
-    async def _next(self, timeout: float | None) -> Event | Gap | None:
-        try:
-            return await asyncio.wait_for(self._inner.__anext__(), timeout)
-        except (StopAsyncIteration, asyncio.TimeoutError):
-            return None
+    # On the loop
+
+    async def _next(self, timeout: float | None) -> None:
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._fill(), timeout)
+
+    async def _fill(self) -> None:
+        # Here, since what a call returns is dropped where it is interrupted.
+        self._left = await self._inner.pop()
+
+    def _position(self) -> str | None:
+        if self._left is None:
+            self._inner.feed.given()
+        return self._inner.position
+
+    def _unsubscribe(self) -> None:
+        if self._left is not None:
+            self._inner.feed.drop_popped()
+            self._left = None
+        self._inner.unsubscribe()
 
     def _take_rest(self) -> Event | Gap | None:
         feed, error = self._inner.feed, self._inner.error
@@ -101,7 +130,10 @@ class Client:
     """As `fanfare_client.Client`, with `with` and calls that wait. From any thread."""
 
     def __init__(self, url: str, **options: Any) -> None:
+        self._url = url
+        self._options = options
         self._client = asynchronous.Client(url, **options)
+        self._was_entered = False
         #: From the entry to the end.
         self._thread: LoopThread | None = None
         self._pool: ThreadPoolExecutor | None = None
@@ -110,6 +142,12 @@ class Client:
 
     def __enter__(self) -> Client:
         """Waits until it is open. Raises `Closed` where another attempt would be refused, too."""
+        if self._thread is not None:
+            raise RuntimeError("the client is entered already; make another one")
+        if self._was_entered:
+            # The last one is of a loop that has ended.
+            self._client = asynchronous.Client(self._url, **self._options)
+        self._was_entered = True
         self._thread = thread = LoopThread("fanfare-client")
         self._pool = ThreadPoolExecutor(CALLBACK_THREADS_MAX, "fanfare-callback")
         try:
@@ -178,6 +216,8 @@ class Client:
 
     def authenticate(self, token: Token | None = None) -> None:
         """Goes on with another token."""
+        if token is not None:
+            self._options["token"] = token
         self._call(self._client.authenticate(token))
 
     def reconnect(self) -> None:
@@ -237,6 +277,7 @@ def connect(
     timeout: float = 30.0,
     ping_interval: float = 20.0,
     ping_timeout: float = 10.0,
+    proxy: Proxy = True,
 ) -> Client:
     """A client of the gateway, for `with`. Its options are those of `fanfare_client.connect`."""
     return Client(
@@ -248,4 +289,5 @@ def connect(
         timeout=timeout,
         ping_interval=ping_interval,
         ping_timeout=ping_timeout,
+        proxy=proxy,
     )

@@ -20,8 +20,10 @@ from typing import Any, NoReturn, TypeVar
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from ..backend import Answer, BackendError, OperationError
+from ..backend.client import PATH
 from ..codec import Json
-from ..threads import LoopThread
+from ..handshake import Proxy, credential
+from ..threads import IsForked, LoopThread
 from .callbacks import Callbacks
 from .envelope import Envelope, of, parse, plain
 from .errors import NotSupportedError
@@ -95,6 +97,7 @@ class WSEServer:
         credit: int = 4096,
         timeout: float = 30.0,
         ssl: tls.SSLContext | None = None,
+        proxy: Proxy = True,
     ) -> None:
         """WSE's options are the gateway's now, and have no effect: a warning names the keys of its configuration.
 
@@ -105,14 +108,17 @@ class WSEServer:
         - `credit`: events that may be in hand at once, 1 to 1,000,000.
         - `timeout`: how long an operation waits for a link or for room, and how long for its answer, in seconds.
         - `ssl`: for `wss://`, the certificates to trust.
+        - `proxy`: the address of a proxy, None for none, or True for that of the environment.
         """
         given = dict(locals())
         warnings.warn(notice(host, port, given), stacklevel=2)
         self._url = gateway or os.environ.get("FANFARE_URL") or "ws://127.0.0.1:8080"
-        self._api_key = api_key or os.environ.get("FANFARE_API_KEY") or None
+        key = api_key or os.environ.get("FANFARE_API_KEY")
+        self._api_key = credential(key) if key else None
         self._dialects = frozenset(dialects)
         self._timeout = timeout
         self._ssl = ssl
+        self._proxy = proxy
         self._options = {
             "token": self._api_key,
             "group": group,
@@ -120,6 +126,7 @@ class WSEServer:
             "filter": ("connect", "message", "disconnect"),
             "timeout": timeout,
             "ssl": ssl,
+            "proxy": proxy,
         }
         self._codec = Json(plain)
         self._has_drain_mode = False
@@ -174,7 +181,8 @@ class WSEServer:
         self._is_running = False
         self._outbox.close()
         try:
-            self._run(self._close())
+            with suppress(IsForked):
+                self._run(self._close())
         finally:
             self._end_thread()
 
@@ -500,14 +508,17 @@ class WSEServer:
         return self._run(self._backend.ask(op, fields, again=True))
 
     def _get(self, path: str) -> bytes:
-        """What the gateway answers at the link's own address. Raises `OperationError` where nothing is there."""
+        """What the gateway answers beside the link's address. Raises `OperationError` where nothing is there."""
         parts = urlsplit(self._url)
         scheme = {"ws": "http", "wss": "https"}.get(parts.scheme, parts.scheme)
-        url = urlunsplit((scheme, parts.netloc, "", "", "")) + path
-        headers = {"Authorization": f"Bearer {self._api_key}"} if self._api_key else {}
-        request = urllib.request.Request(url, headers=headers)
+        prefix = parts.path.rstrip("/").removesuffix(PATH)
+        url = urlunsplit((scheme, parts.netloc, prefix, "", "")) + path
+        request = urllib.request.Request(url)
+        if self._api_key:
+            # The key is for the given address alone.
+            request.add_unredirected_header("Authorization", f"Bearer {self._api_key}")
         try:
-            with urllib.request.urlopen(request, timeout=self._timeout, context=self._ssl) as response:
+            with self._opener().open(request, timeout=self._timeout) as response:
                 body: bytes = response.read()
                 return body
         except urllib.error.HTTPError as error:
@@ -517,6 +528,15 @@ class WSEServer:
                 raise BackendError(f"the gateway refuses {url}: {error}") from None
         except OSError as error:
             raise BackendError(f"the gateway does not answer {url}: {error}") from error
+
+    def _opener(self) -> urllib.request.OpenerDirector:
+        handlers: list[urllib.request.BaseHandler] = []
+        if self._ssl is not None:
+            handlers.append(urllib.request.HTTPSHandler(context=self._ssl))
+        if self._proxy is not True:
+            proxies = {} if self._proxy is None else {"http": self._proxy, "https": self._proxy}
+            handlers.append(urllib.request.ProxyHandler(proxies))
+        return urllib.request.build_opener(*handlers)
 
     # The link's thread
 
@@ -547,6 +567,8 @@ class WSEServer:
     def _need_running(self) -> None:
         if not self._is_running:
             raise RuntimeError("Not running")
+        if (thread := self._thread) is not None:
+            thread.check()
 
     @staticmethod
     def _need_text(data: object) -> None:
