@@ -2,7 +2,7 @@
 """An application on the backend link: greets each client, answers its requests, and lets it go.
 
     FANFARE_BACKEND__ENABLED=true fanfare serve --mode demo
-    pip install ./clients/python
+    pip install ./clients/python                    # in a virtual environment
     python3 examples/backend.py
 
 Then connect to ws://127.0.0.1:8080/api/v1/ws/demo, as the page on http://127.0.0.1:8080/ does, and send

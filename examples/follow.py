@@ -8,7 +8,7 @@ Prints each event as a line; a gap, which is what is missing, goes to the standa
 it stands after each event, and begins there the next time. A token, where the gateway asks for one, is in
 FANFARE_TOKEN.
 
-Needs Python 3.10 or newer and `pip install ./clients/python`. Ctrl-C ends it.
+Needs Python 3.10 or newer and, in a virtual environment, `pip install ./clients/python`. Ctrl-C ends it.
 """
 
 from __future__ import annotations

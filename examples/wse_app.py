@@ -2,7 +2,7 @@
 """A chat that was written for WSE's server: of its code only the import has changed.
 
     FANFARE_BACKEND__ENABLED=true fanfare serve --mode demo
-    pip install ./clients/python
+    pip install ./clients/python                    # in a virtual environment
     python3 examples/wse_app.py
 
 Clients of WSE connect to ws://127.0.0.1:8080/wse. Each is in the topic "chat", and may send

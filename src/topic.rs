@@ -1,7 +1,7 @@
 //! Topic names and the patterns that select them.
 //!
-//! The engine takes any name that [`is_name`] takes. A protocol may have a narrower grammar: that of the events
-//! protocol, of SSE and of publishing over HTTP is [`check_topic`], 1 to 128 bytes of letters, digits and `_ . : -`
+//! The engine takes any name that [`is_name`] takes, and so does publishing over HTTP. A protocol may have a narrower
+//! grammar: that of the events protocol and of SSE is [`check_topic`], 1 to 128 bytes of letters, digits and `_ . : -`
 //! (docs/protocol.md, "subscribe"), in which `.` and `:` separate segments.
 
 pub(crate) mod glob;

@@ -114,7 +114,7 @@ fn resolve(part: &mut Value, document: &Value) {
 mod tests {
     use super::*;
     use crate::api::{directory, history};
-    use crate::topic::NAME_BYTES_MAX;
+    use crate::topic::{NAME_BYTES_MAX, TOPIC_BYTES_MAX};
 
     #[test]
     fn the_document_names_the_limits_that_hold() {
@@ -126,11 +126,21 @@ mod tests {
             history["parameters"][2]["schema"]["maximum"],
             history::LIMIT_MAX
         );
-        let of_names = format!("\"maxLength\": {NAME_BYTES_MAX}");
+        let schemas = &document["components"]["schemas"];
+        for topic in [
+            &history["parameters"][0]["schema"],
+            &schemas["History"]["properties"]["topic"],
+            &schemas["Publication"]["properties"]["topic"],
+        ] {
+            assert_eq!(topic["maxLength"], TOPIC_BYTES_MAX);
+        }
+        let limits = [NAME_BYTES_MAX, TOPIC_BYTES_MAX];
+        let limits = limits.map(|bytes| format!("\"maxLength\": {bytes}"));
         let events = include_str!("../dialect/events/openapi.json");
         for document in [DOCUMENT, events] {
             let lengths = document.matches("maxLength").count();
-            assert_eq!(document.matches(&of_names).count(), lengths);
+            let known = limits.iter().map(|limit| document.matches(limit).count());
+            assert_eq!(known.sum::<usize>(), lengths);
             assert!(lengths > 0);
         }
     }

@@ -418,14 +418,17 @@ const EXPLAIN: &str = "\
 Examples:
   fanfare explain --user ann                     why was ann dropped?
   fanfare explain --ip 192.0.2.7 --limit 100     all that came from an address
-  FANFARE_TOKEN=$(fanfare gen-token --sub ops --role service) fanfare explain --user ann
+  FANFARE_TOKEN=$(fanfare gen-token --sub ops --role service --config /etc/fanfare/fanfare.toml) \\
+    fanfare explain --user ann
 
 Kept are the last 10,000 ends of connections and as many refusals, until the gateway restarts. The
 log has a line for each as well.
 
 Exit codes:
   0  printed
+  1  failed for another reason
   2  wrong arguments
+  65 what answers refuses the question, as where there is no such endpoint
   69 no gateway answers there, or its certificate is not accepted
   75 the gateway is busy, try again later (429, 503)
   77 the gateway does not accept the token, which has to be a service's (401, 403)";

@@ -34,7 +34,7 @@ section! {
         max_batch: usize = 256, Count(1..=4096);
         /// Bytes of a member's message. Beyond it: closed with 1009.
         max_message_size: usize = MIB, Size(KIB..=64 * MIB);
-        /// Groups at once. Beyond it: status 429.
+        /// Groups at once. Beyond it: closed with 1013; over HTTP status 429.
         max_groups: usize = 16, Count(1..=64);
         /// Members of all groups at once. Beyond it: status 429.
         max_members: usize = 256, Count(1..=10_000);

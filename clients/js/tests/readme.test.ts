@@ -22,7 +22,6 @@ declare const client: import("fanfare-client").Client;
 declare function connect(url: string, options?: import("fanfare-client").Options): import("fanfare-client").Client;
 declare function show(...values: unknown[]): void;
 declare function reload(topic: string): void;
-declare const useEffect: typeof import("react").useEffect;
 `;
 
 let folder: string;

@@ -36,8 +36,7 @@ def test_the_first_minutes_show_an_event(own):
 
 def test_the_main_readme_shows_the_client(own):
     code = readme("from fanfare_client import", REPOSITORY / "README.md")
-    lines = run("-c", at(own(), "import asyncio\n\nasync def main():\n    " + code.replace("\n", "\n    ") + "\nasyncio.run(main())"))
-    assert lines == ["1 {'number': 1}"]
+    assert run("-c", at(own(), code)) == ["1 {'number': 1}"]
 
 
 def test_blocking_code_is_shown(own):

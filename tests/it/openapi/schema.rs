@@ -63,7 +63,7 @@ pub(super) fn check_rules(document: &Value, schema: &Value, place: &str) {
             "enum" | "examples" => !value.as_array().expect(place).is_empty(),
             "minimum" | "maximum" | "minLength" | "maxLength" => value.is_u64(),
             "description" | "$ref" => value.is_string(),
-            "pattern" => value == TOPIC,
+            "pattern" => value == TOPIC || value == NAME,
             _ => false,
         };
         assert!(is_good, "{place}: {key}: {value}");
@@ -123,6 +123,9 @@ fn fits(document: &Value, schema: &Value, value: &Value) -> bool {
             .as_str()
             .is_none_or(|text| text.len() as u64 <= rule.as_u64().unwrap()),
         "pattern" => value.as_str().is_none_or(|text| {
+            if rule == TOPIC {
+                return !text.is_empty() && !text.starts_with('#');
+            }
             text.bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || b"_.:-".contains(&byte))
         }),
@@ -143,8 +146,11 @@ fn is_a(value: &Value, name: &Value) -> bool {
     }
 }
 
-/// The one pattern that is used: the names of topics.
-const TOPIC: &str = "^[A-Za-z0-9_.:-]+$";
+/// The pattern of topics' names. It does not exclude control characters, which no name has.
+const TOPIC: &str = "^[^#]";
+
+/// The pattern of events' names.
+const NAME: &str = "^[A-Za-z0-9_.:-]+$";
 
 const TYPES: [&str; 7] = [
     "null", "boolean", "integer", "number", "string", "array", "object",
