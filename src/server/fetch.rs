@@ -354,6 +354,23 @@ mod tests {
     }
 
     #[test]
+    fn a_url_without_a_path_is_that_of_the_root_with_a_query_or_without_one() {
+        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+        for (rest, target) in [("", "/"), ("?b=c", "/?b=c"), ("/a", "/a")] {
+            let get_rest = |url: Uri| {
+                let authority = url.authority().unwrap();
+                get(format!("http://{authority}{rest}").parse().unwrap())
+            };
+            let (fetched, head) = ask(get_rest, answer, FetchLimits::default());
+            assert_eq!(fetched.unwrap().status, StatusCode::OK);
+            assert!(
+                head.starts_with(&format!("GET {target} HTTP/1.1\r\n")),
+                "{head}"
+            );
+        }
+    }
+
+    #[test]
     fn an_answer_is_as_large_as_the_limit_and_no_larger() {
         let limits = |body_len| FetchLimits {
             body_len,

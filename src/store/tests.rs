@@ -191,6 +191,55 @@ fn a_broadcast_reaches_each_other_user_once() {
     }
 }
 
+/// Users whose names have the character that stands for others in a column of PostgreSQL get what is theirs, once.
+fn check_names(home: &Home) {
+    // In such a column each is what the next one is here.
+    let users = ["bob\u{F8FF}", "bob\u{F8FF}1", "bob\u{F8FF}11"];
+    let store = home.open();
+    for id in users {
+        register(&store, id);
+    }
+    for id in users {
+        put(&store, "ann", id, id);
+    }
+    put(&store, users[0], "broadcast", "all");
+    store.stop();
+    let store = home.open();
+    for id in users {
+        let mut expected = vec![id];
+        if id != users[0] {
+            expected.push("all");
+        }
+        let mailbox = attach(&store, id);
+        let taken = take(&store, &mailbox, expected.len());
+        assert_eq!(contents(&taken), expected);
+        assert_empty(&store, &mailbox);
+        store.delivered(&mailbox, ids(&taken));
+    }
+    // The connections are not detached: that would say up to where their users have all broadcasts.
+    store.stop();
+    let store = home.open();
+    for id in users {
+        let mailbox = attach(&store, id);
+        assert_empty(&store, &mailbox);
+        store.detach(&mailbox, Vec::new(), 0, 0);
+        // The client says that it has got the first one.
+        let got = put(&store, "ann", id, "one").message.id;
+        put(&store, "ann", id, "two");
+        let mailbox = attach_with(&store, id, Some(got), Duplicate::Replace);
+        assert_eq!(contents(&take(&store, &mailbox, 1)), ["two"]);
+        store.detach(&mailbox, Vec::new(), 0, 0);
+        let mailbox = attach(&store, id);
+        assert_eq!(contents(&take(&store, &mailbox, 1)), ["two"]);
+        assert_empty(&store, &mailbox);
+    }
+}
+
+#[test]
+fn users_of_any_name_get_their_messages_and_none_again() {
+    check_names(&Home::new());
+}
+
 #[test]
 fn a_slow_reader_gets_everything_in_order() {
     let home = Home::new();

@@ -10,6 +10,10 @@ const FULL: u8 = 1;
 const BROKEN: u8 = 2;
 const LOCKED: u8 = 3;
 const NO_MESSAGES: u8 = 4;
+/// The next commit fails as in [`BROKEN`], and no other one.
+const BROKEN_ONCE: u8 = 5;
+/// Set by the thread that waits until it is set to something else: that of whoever asks for the user `held`.
+const HELD: u8 = 6;
 
 /// A database whose commits fail as they are told to.
 #[derive(Debug)]
@@ -23,6 +27,10 @@ impl Failing {
         match self.mode.load(Ordering::SeqCst) {
             FULL => Err(Fault::Full),
             BROKEN => Err(Fault::Broken("fsync: EIO".to_owned())),
+            BROKEN_ONCE => {
+                self.mode.store(GOOD, Ordering::SeqCst);
+                Err(Fault::Broken("fsync: EIO".to_owned()))
+            }
             LOCKED => Err(Fault::Locked),
             _ => Ok(()),
         }
@@ -82,6 +90,10 @@ impl Database for Failing {
     }
     fn user(&mut self, id: &str) -> Result<Option<User>, Fault> {
         assert!(id != "panic", "as it is told to");
+        if id == "held" {
+            self.mode.store(HELD, Ordering::SeqCst);
+            until(|| self.mode.load(Ordering::SeqCst) != HELD);
+        }
         self.database.user(id)
     }
     fn user_ids(&mut self, take: &mut dyn FnMut(&str) -> bool) -> Result<(), Fault> {
@@ -155,6 +167,34 @@ fn r13_a_failed_commit_poisons_the_store_until_a_restart_and_connections_go_on()
     store.stop();
     let store = home.open();
     assert_eq!(store.health(), StoreHealth::Good);
+    let bob = attach(&store, "bob");
+    assert_eq!(contents(&take(&store, &bob, 1)), ["one"]);
+    assert_empty(&store, &bob);
+}
+
+#[test]
+fn r13_what_waits_for_the_turn_in_which_the_store_fails_is_refused() {
+    let home = Home::new();
+    let (store, mode) = failing(&home);
+    register(&store, "bob");
+    put(&store, "ann", "bob", "one");
+    let bob = attach(&store, "bob");
+    let taken = take(&store, &bob, 1);
+    // What was delivered is written apart where there is little room.
+    mode.store(FULL, Ordering::SeqCst);
+    assert_eq!(refused(&store, "refused"), Refused::DiskFull);
+    // Both wait for the same turn. A second commit in it would do.
+    let held = store.user("held");
+    until(|| mode.load(Ordering::SeqCst) == HELD);
+    store.detach(&bob, ids(&taken), 1, 0);
+    let reply = store.put(message("ann", "bob", "lost"));
+    mode.store(BROKEN_ONCE, Ordering::SeqCst);
+    assert_eq!(held.blocking_recv().unwrap().unwrap(), None);
+    let lost = reply.blocking_recv().unwrap();
+    assert_eq!(lost.unwrap_err(), Refused::Poisoned);
+    assert_eq!(store.health(), StoreHealth::Poisoned("fsync: EIO".into()));
+    store.stop();
+    let store = home.open();
     let bob = attach(&store, "bob");
     assert_eq!(contents(&take(&store, &bob, 1)), ["one"]);
     assert_empty(&store, &bob);

@@ -22,10 +22,46 @@ fn home(server: &PostgresServer) -> Home {
     home
 }
 
+/// Runs a statement in a database.
+fn execute(url: &str, sql: &str) {
+    let runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = { runtime }.enable_all().build().unwrap();
+    runtime.block_on(async {
+        let connected = tokio_postgres::connect(url, tokio_postgres::NoTls);
+        let (client, connection) = connected.await.unwrap();
+        tokio::spawn(connection);
+        client.batch_execute(sql).await.unwrap();
+    });
+}
+
+/// Stores a message for `bob` as soon as the server takes it.
+fn put_when_it_is_back(store: &Store, content: &str) {
+    let began = Instant::now();
+    while store
+        .put(message("ann", "bob", content))
+        .blocking_recv()
+        .unwrap()
+        .is_err()
+    {
+        assert!(
+            began.elapsed() < Duration::from_secs(20),
+            "{:?}",
+            store.health()
+        );
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
 #[test]
 fn users_get_what_is_theirs_as_from_a_file() {
     let server = PostgresServer::start();
     model::check(12, || home(&server));
+}
+
+#[test]
+fn users_of_any_name_get_their_messages_and_none_again() {
+    let server = PostgresServer::start();
+    check_names(&home(&server));
 }
 
 #[test]
@@ -78,16 +114,7 @@ fn tables_of_another_program_are_left_alone() {
     let server = PostgresServer::start();
     let home = home(&server);
     let url = home.settings.url.clone().unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = { runtime }.enable_all().build().unwrap();
-    runtime.block_on(async {
-        let connected = tokio_postgres::connect(&url, tokio_postgres::NoTls);
-        let (client, connection) = connected.await.unwrap();
-        tokio::spawn(connection);
-        let made = client.batch_execute("CREATE TABLE users (id BIGINT)");
-        made.await.unwrap();
-    });
-    drop(runtime);
+    execute(&url, "CREATE TABLE users (id BIGINT)");
     let refused = Store::open(&home.settings, false).unwrap_err();
     assert!(matches!(refused, StoreError::ServerForeign), "{refused}");
 }
@@ -103,20 +130,50 @@ fn a_server_that_is_restarted_is_gone_on_with() {
     let refused = store.put(message("ann", "bob", "two")).blocking_recv();
     assert!(refused.unwrap().is_err());
     server.start_again();
-    let began = Instant::now();
-    while store
-        .put(message("ann", "bob", "three"))
-        .blocking_recv()
-        .unwrap()
-        .is_err()
-    {
-        assert!(
-            began.elapsed() < Duration::from_secs(20),
-            "{:?}",
-            store.health()
-        );
-        thread::sleep(Duration::from_millis(50));
-    }
+    put_when_it_is_back(&store, "three");
     let bob = attach(&store, "bob");
     assert_eq!(contents(&take(&store, &bob, 2)), ["one", "three"]);
+}
+
+#[test]
+fn an_open_session_outlives_the_server_and_that_of_a_killed_gateway_is_ended() {
+    let mut server = PostgresServer::start();
+    let home = home(&server);
+    let url = home.settings.url.clone().unwrap();
+    let (_, database) = url.rsplit_once('/').unwrap();
+    let open = "SELECT count(*) FROM sessions WHERE disconnected_at IS NULL";
+    let store = home.open();
+    register(&store, "bob");
+    let bob = attach(&store, "bob");
+    assert_eq!(server.count(database, open), 1);
+    server.stop();
+    server.start_again();
+    put_when_it_is_back(&store, "one");
+    assert_eq!(server.count(database, open), 1);
+    let taken = take(&store, &bob, 1);
+    assert_eq!(contents(&taken), ["one"]);
+    store.detach(&bob, ids(&taken), 1, 0);
+    store.stop();
+    assert_eq!(server.count(database, open), 0);
+    // As a gateway leaves it that is killed.
+    execute(&url, "UPDATE sessions SET disconnected_at = NULL");
+    assert_eq!(server.count(database, open), 1);
+    home.open().stop();
+    assert_eq!(server.count(database, open), 0);
+}
+
+#[test]
+fn a_database_that_cannot_hold_all_texts_is_refused_at_the_start() {
+    let server = PostgresServer::start();
+    let mut home = home(&server);
+    let url = home.settings.url.clone().unwrap();
+    execute(
+        &url,
+        "CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0",
+    );
+    let (server_url, _) = url.rsplit_once('/').unwrap();
+    home.settings.url = Some(format!("{server_url}/latin"));
+    let refused = Store::open(&home.settings, false).unwrap_err();
+    let is_told = matches!(&refused, StoreError::Database(why) if why.contains("UTF8"));
+    assert!(is_told, "{refused}");
 }

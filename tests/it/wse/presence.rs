@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{TOPICS, everywhere};
+use super::{FEW_TOPICS, TOPICS, everywhere, fill_homes, wait_until};
 use crate::support::{WseClient, wse_path, wse_publish};
 
 const ROOMS: &str = "[hub]\npresence = true\npresence_grace = \"0s\"\n";
@@ -198,6 +198,39 @@ fn there_is_none_where_it_is_not_kept_nor_by_pattern() {
             );
         },
     );
+}
+
+#[test]
+fn who_is_refused_a_queue_group_is_in_no_roster() {
+    everywhere(&format!("{ROOMS}{FEW_TOPICS}"), |gateway| {
+        let mut filling = WseClient::open(gateway.address);
+        fill_homes(&mut filling);
+        let mut ann = WseClient::of(gateway.address, "ann");
+        for topic in TOPICS {
+            ann.send_subscribe(
+                &json!({ "topics": [topic], "queue_group": "g", "presence": { "on": 1 } }),
+            );
+            // With it come an error and perhaps the roster, which it was about to join.
+            let mut ack = ann.next();
+            while ack.kind() != "subscription_update" {
+                ack = ann.next();
+            }
+            assert_eq!(ack.payload()["failed_topics"], json!([topic]), "{ack:?}");
+        }
+        // It stays connected. Who reads a topic alone needs no room at its home.
+        for topic in TOPICS {
+            wait_until(|| {
+                let mut cat = WseClient::of(gateway.address, "cat");
+                cat.send_subscribe(&json!({ "topics": [topic] }));
+                let mut state = cat.next();
+                while state.kind() != "presence_state" {
+                    state = cat.next();
+                }
+                let members = state.payload()["members"].as_array().expect("a list");
+                members.iter().all(|member| member["user_id"] != "ann")
+            });
+        }
+    });
 }
 
 #[test]

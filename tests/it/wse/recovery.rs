@@ -7,7 +7,7 @@ use std::thread;
 use serde_json::{Value, json};
 
 use super::{TOPICS, everywhere};
-use crate::support::{WseClient, WseMessage, wse_gateway, wse_publish};
+use crate::support::{WseClient, WseMessage, frame, post_json, wse_gateway, wse_path, wse_publish};
 
 /// Publishes numbers to a topic.
 fn publish(address: SocketAddr, topic: &str, numbers: std::ops::RangeInclusive<u64>) {
@@ -40,6 +40,32 @@ fn until_ack(client: &mut WseClient) -> (Vec<WseMessage>, Value) {
         }
         messages.push(message);
     }
+}
+
+/// Sends `subscription_update` messages, each with its action, in one write: none of them is answered before the next
+/// one has come.
+fn send_at_once(client: &mut WseClient, updates: &[(&str, Value)]) {
+    let mut bytes = Vec::new();
+    for (action, fields) in updates {
+        let mut fields = fields.clone();
+        fields["action"] = (*action).into();
+        let message = json!({ "c": "WSE", "t": "subscription_update", "p": fields, "v": 1 });
+        bytes.extend(frame(0x81, message.to_string().as_bytes()));
+    }
+    client.client.send_bytes(&bytes);
+}
+
+/// Publishes three notes to the inbox of `ann`, whose client this is. Returns the inbox's epoch.
+#[track_caller]
+fn three_notes(address: SocketAddr, ann: &mut WseClient) -> Value {
+    let mut epoch = Value::Null;
+    for number in 1..=3 {
+        let body = json!({ "user_id": "ann", "type": "note", "payload": { "n": number } });
+        post_json(address, "/api/v1/publish", &body);
+        epoch = ann.next().json["e"].clone();
+    }
+    assert!(epoch.is_string());
+    epoch
 }
 
 fn offsets(messages: &[WseMessage]) -> Vec<u64> {
@@ -331,13 +357,7 @@ fn the_inbox_is_replayed_to_its_user() {
         let mut client = WseClient::of(gateway.address, "ann");
         client.settle();
         let inbox = "user:ann:events";
-        let mut epoch = Value::Null;
-        for number in 1..=3 {
-            let body = json!({ "user_id": "ann", "type": "note", "payload": { "n": number } });
-            crate::support::post_json(gateway.address, "/api/v1/publish", &body);
-            epoch = client.next().json["e"].clone();
-        }
-        assert!(epoch.is_string());
+        let epoch = three_notes(gateway.address, &mut client);
         let mut back = WseClient::of(gateway.address, "ann");
         back.send_subscribe(&recover(
             &[inbox],
@@ -354,6 +374,99 @@ fn the_inbox_is_replayed_to_its_user() {
         let (missed, ack) = until_ack(&mut other);
         assert!(missed.is_empty());
         assert_eq!(ack["failed_topics"], json!([inbox]));
+    });
+}
+
+#[test]
+fn an_inbox_that_a_token_denies_is_not_replayed_to_its_user_either() {
+    everywhere("", |gateway| {
+        let mut client = WseClient::of(gateway.address, "ann");
+        client.settle();
+        let inbox = "user:ann:events";
+        let epoch = three_notes(gateway.address, &mut client);
+        let claims = json!({ "fanfare": { "deny": ["user:ann:*"] } });
+        let mut denied = WseClient::open_at(gateway.address, &wse_path("ann", &claims));
+        let fields = recover(&[inbox], &json!({ inbox: { "epoch": epoch, "offset": 1 } }));
+        for _ in 0..2 {
+            let (ack, error) = denied.subscribe_failing(&fields);
+            assert_eq!(
+                (&ack["failed_topics"], &ack["success_topics"]),
+                (&json!([inbox]), &json!([])),
+                "{ack}"
+            );
+            assert!(ack.get("recovery").is_none(), "{ack}");
+            assert_eq!(error["details"]["topics"], json!([inbox]));
+        }
+        // Nothing comes behind that, and nothing of what is new: what homes had said before is there first.
+        three_notes(gateway.address, &mut client);
+        denied.settle();
+    });
+}
+
+#[test]
+fn a_topic_that_is_left_and_taken_again_while_it_is_replayed_is_replayed() {
+    everywhere("", |gateway| {
+        for topic in TOPICS {
+            publish(gateway.address, topic, 1..=6);
+            for _ in 0..5 {
+                let mut client = WseClient::open(gateway.address);
+                let ack = client.subscribe(&[topic]);
+                let epoch = &ack["recovery"][topic]["epoch"];
+                let plain = json!({ "topics": [topic] });
+                let repair = recover(&[topic], &json!({ topic: { "epoch": epoch, "offset": 2 } }));
+                send_at_once(
+                    &mut client,
+                    &[
+                        ("subscribe", repair.clone()),
+                        ("unsubscribe", plain.clone()),
+                        ("subscribe", plain),
+                        ("subscribe", repair),
+                    ],
+                );
+                // Once: before it was left, where its home is here, and else behind that.
+                let mut came: Vec<u64> = Vec::new();
+                while came.len() < 4 {
+                    let message = client.next();
+                    assert_ne!(message.kind(), "gap", "{message:?}");
+                    came.extend(message.json["o"].as_u64());
+                }
+                assert_eq!(came, [3, 4, 5, 6], "{topic}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_topic_that_is_taken_left_and_taken_again_at_once_is_recovered_or_its_loss_is_told() {
+    everywhere("", |gateway| {
+        for topic in TOPICS {
+            publish(gateway.address, topic, 1..=6);
+            let epoch = epoch_of(&mut WseClient::open(gateway.address), topic);
+            for _ in 0..5 {
+                let mut client = WseClient::open(gateway.address);
+                let plain = json!({ "topics": [topic] });
+                let again = recover(&[topic], &json!({ topic: { "epoch": epoch, "offset": 2 } }));
+                send_at_once(
+                    &mut client,
+                    &[
+                        ("subscribe", plain.clone()),
+                        ("unsubscribe", plain),
+                        ("subscribe", again),
+                    ],
+                );
+                let (mut before, _) = until_ack(&mut client);
+                let (missed, ack) = until_ack(&mut client);
+                before.extend(missed);
+                assert_eq!(ack["topics"], json!([topic]), "{ack}");
+                let is_told = ack["recovery"][topic]["recovered"] == false
+                    || before.iter().any(|message| message.kind() == "gap");
+                before.retain(|message| message.json.get("o").is_some());
+                assert!(
+                    is_told || offsets(&before) == [3, 4, 5, 6],
+                    "{topic}: {ack} {before:?}"
+                );
+            }
+        }
     });
 }
 

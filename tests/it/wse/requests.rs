@@ -100,6 +100,35 @@ fn metrics_and_sequence_stats() {
 }
 
 #[test]
+fn the_highest_number_that_there_is_is_counted_and_no_other_is_expected() {
+    everywhere("", |gateway| {
+        let mut client = WseClient::open(gateway.address);
+        for number in [1, u64::MAX, u64::MAX] {
+            client.say(&json!({ "t": "pong", "seq": number, "p": {} }));
+        }
+        let p = client.ask(
+            "sequence_stats_request",
+            &json!({}),
+            "sequence_stats_response",
+        );
+        assert_eq!(
+            (
+                &p["current_sequence"],
+                &p["expected_sequence"],
+                &p["received"]
+            ),
+            (&json!(u64::MAX), &json!(u64::MAX), &json!(3))
+        );
+        assert_eq!(
+            (&p["missing"], &p["out_of_order"], &p["repeated"]),
+            (&json!(u32::MAX), &json!(0), &json!(1))
+        );
+        let p = client.ask("health_check", &json!({}), "health_check_response");
+        assert_eq!(p["sequence_stats"]["expected_sequence"], json!(u64::MAX));
+    });
+}
+
+#[test]
 fn the_configuration_of_the_connection() {
     everywhere("", |gateway| {
         let mut client = busy(gateway.address);

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{TOPICS, everywhere};
+use super::{FEW_TOPICS, TOPICS, everywhere, fill_homes, publish_as};
 use crate::support::{
     Client, WseClient, WseForm, post_json, wse_gateway, wse_path, wse_publish, wse_token,
 };
@@ -396,6 +396,28 @@ fn a_publication_has_its_fields_in_this_order() {
                 assert_eq!(message.text, expected);
                 assert_eq!(message.form, WseForm::Text);
             }
+        }
+    });
+}
+
+#[test]
+fn a_publication_that_its_home_has_refused_is_no_duplicate_when_it_is_sent_again() {
+    everywhere(&format!("[hub]\n{FEW_TOPICS}"), |gateway| {
+        let mut client = WseClient::open(gateway.address);
+        let known = fill_homes(&mut client);
+        for id in TOPICS {
+            for _ in 0..2 {
+                let refused = publish_as(&mut client, id, id);
+                assert_eq!(refused.kind(), "error", "{refused:?}");
+                assert_eq!(refused.payload()["code"], "SERVER_ERROR", "{refused:?}");
+                assert_eq!(refused.payload()["cid"], id, "{refused:?}");
+            }
+            // Nor is it one where there is room for it. There it is one from then on.
+            let published = publish_as(&mut client, &known, id);
+            assert_eq!(published.kind(), "publish_ack", "{published:?}");
+            assert!(published.payload()["offset"].is_u64(), "{published:?}");
+            let again = publish_as(&mut client, &known, id);
+            assert_eq!(again.payload()["duplicate"], true, "{again:?}");
         }
     });
 }
