@@ -1,6 +1,6 @@
 // Streams of events that a real gateway does not send.
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import type { Client, Gap, TopicEvent } from "../../src/core/index.js";
+import type { Client, Gap, Status, TopicEvent } from "../../src/core/index.js";
 import { client, errors, state, until } from "../support/client.js";
 import { FakeGateway, type Request, answer } from "../support/fake.js";
 
@@ -216,11 +216,11 @@ test("subscriptions that come and go leave no requests behind", async () => {
 test("it is not open before the gateway has answered", async () => {
   health = ends(answer(502, "<html>"));
   const one = client(fake.url, { transports: ["sse"] });
-  const states: string[] = [];
-  one.on("state", ({ state }) => states.push(state));
+  const seen: Status[] = [];
+  one.on("state", (status) => seen.push(status));
   await until(() => asked === 3);
-  expect(states).not.toContain("open");
-  expect(one.status.error).toMatchObject({ code: "CONNECTION_LOST", message: "502: <html>" });
+  expect(seen.map(({ state }) => state)).not.toContain("open");
+  expect(seen.find(({ error }) => error)?.error).toMatchObject({ code: "CONNECTION_LOST", message: "502: <html>" });
   health = ends(answer(404, "A proxy keeps it to itself"));
   await state(one, "open");
 });
