@@ -7,6 +7,7 @@ import matplotlib.pyplot as pyplot  # noqa: E402
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator  # noqa: E402
 
 import model  # noqa: E402
+from series import CONNECTIONS_MAX  # noqa: E402
 from words import growth_of, nanoseconds, rate, size, thousands, times  # noqa: E402
 
 INK, FAINT, GRID = "#24292f", "#57606a", "#d8dee4"
@@ -69,7 +70,7 @@ def subscribers_cost(axes, growth):
     axes.set_xlabel("subscribers of the topic")
     line = result.line("burst 64")
     return (
-        f"To 19,000 subscribers a delivery costs {growth_of(line, 100, 19_000)} what it costs to 100",
+        f"To {CONNECTIONS_MAX:,} subscribers a delivery costs {growth_of(line, 100, CONNECTIONS_MAX)} what it costs to 100",
         "server CPU for a delivery; 128-byte payload; the limit is a loop that only sends",
     )
 
@@ -296,7 +297,7 @@ def logarithmic(axes, points, x_text, y_text):
     axes.set_yscale("log")
     ticks = sorted({point.x for point in points})
     # Neighbours that would write over each other.
-    for less, more in ((10_000, 19_000), (32_768, 65_536)):
+    for less, more in ((10_000, CONNECTIONS_MAX), (32_768, 65_536)):
         if less in ticks and more in ticks:
             ticks.remove(less)
     axes.set_xticks(ticks)

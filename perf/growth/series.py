@@ -34,8 +34,8 @@ class Series:
 
 # perf/limit holds both ends of its connections, and a process may hold 20,000 files here.
 LIMIT_CONNECTIONS_MAX = 9_900
-# As many subscribers as one process of 20,000 files can serve, with some to spare.
-CONNECTIONS_MAX = 19_000
+# As many subscribers as one process of 20,000 files can serve: the gateway keeps some for everything else.
+CONNECTIONS_MAX = 18_900
 
 SUBSCRIBERS = (1, 10, 100, 1_000, 5_000, 10_000, CONNECTIONS_MAX)
 TOPICS = (1, 10, 100, 1_000, 10_000, 100_000)
@@ -58,7 +58,7 @@ TOPIC_CONNECTIONS_MAX = 2_000
 
 
 def subscribers(count, burst):
-    # 10,000 have the limit of 9,900 beside them, 19,000 none.
+    # 10,000 have the limit of 9,900 beside them, more have none.
     limit = min(count, LIMIT_CONNECTIONS_MAX) if count <= 10_000 else None
     return Point(count, f"burst {burst}", f"fanout --subscribers {count} --payload {PAYLOAD} --burst {burst} {PATIENCE}",
                  burst, count, limit)
