@@ -6,7 +6,7 @@ import model
 from measure import ROOT, Failed
 from words import gigabytes, growth_of, nanoseconds, percent, rate, size, times
 
-from series import CONNECTIONS_MAX, SERVERS
+from series import SERVERS
 
 END = "<!-- end of {} -->"
 BEGIN = "<!-- written by `perf/growth/run`: {} -->"
@@ -51,8 +51,8 @@ def subscribers(growth):
     best = max(joined, key=lambda point: point.median("per_second"))
     return (
         f"In bursts of 64 a delivery to 1,000 subscribers costs {against_limit(thousand[0])}, one at a time "
-        f"{against_limit(thousand[1])}. To {CONNECTIONS_MAX:,} subscribers it costs {growth_of(joined, 100, CONNECTIONS_MAX)} "
-        f"what it costs to 100, or {growth_of(single, 100, CONNECTIONS_MAX)} one at a time; a single subscriber, who bears the publication alone, "
+        f"{against_limit(thousand[1])}. To {joined[-1].x:,} subscribers it costs {growth_of(joined, 100)} "
+        f"what it costs to 100, or {growth_of(single, 100)} one at a time; a single subscriber, who bears the publication alone, "
         f"costs {nanoseconds(joined[0].cpu_ns)} and {nanoseconds(single[0].cpu_ns)}. The highest rate is "
         f"{rate(best.median('per_second'))} at {best.x:,} subscribers, {share_of_generator(best)}."
     )
@@ -253,11 +253,11 @@ def connections(growth):
 def large_topic(growth):
     """50,000 subscribers of one topic, which one process cannot have here."""
     machine = model.machine(growth)
-    joined = growth["subscribers"].at("burst 64", CONNECTIONS_MAX)
+    joined = growth["subscribers"].line("burst 64")[-1]
     predicted = model.predict(machine.model, model.as_row("subscribers", joined))
     at_50_000 = joined.cpu_ns
     return (
-        f"The model has no term for the number of subscribers. At {CONNECTIONS_MAX:,}, in bursts of 64, it says {nanoseconds(predicted)} where "
+        f"The model has no term for the number of subscribers. At {joined.x:,}, in bursts of 64, it says {nanoseconds(predicted)} where "
         f"{nanoseconds(at_50_000)} were measured ({at_50_000 / predicted:.2f} times). With the measured cost, 50,000 subscribers of one topic "
         f"on one shard would take {50_000 * at_50_000 / 1e6:.1f} ms a message; on 64 shards, 781 each, {50_000 / 64 * at_50_000 / 1e3:,.0f} us."
     )

@@ -7,7 +7,6 @@ import matplotlib.pyplot as pyplot  # noqa: E402
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator  # noqa: E402
 
 import model  # noqa: E402
-from series import CONNECTIONS_MAX  # noqa: E402
 from words import growth_of, nanoseconds, rate, size, thousands, times  # noqa: E402
 
 INK, FAINT, GRID = "#24292f", "#57606a", "#d8dee4"
@@ -70,7 +69,7 @@ def subscribers_cost(axes, growth):
     axes.set_xlabel("subscribers of the topic")
     line = result.line("burst 64")
     return (
-        f"To {CONNECTIONS_MAX:,} subscribers a delivery costs {growth_of(line, 100, CONNECTIONS_MAX)} what it costs to 100",
+        f"To {line[-1].x:,} subscribers a delivery costs {growth_of(line, 100)} what it costs to 100",
         "server CPU for a delivery; 128-byte payload; the limit is a loop that only sends",
     )
 
@@ -296,10 +295,9 @@ def logarithmic(axes, points, x_text, y_text):
     axes.set_xscale("log")
     axes.set_yscale("log")
     ticks = sorted({point.x for point in points})
-    # Neighbours that would write over each other.
-    for less, more in ((10_000, CONNECTIONS_MAX), (32_768, 65_536)):
-        if less in ticks and more in ticks:
-            ticks.remove(less)
+    # The last but one and the last, where they are long, would write over each other.
+    if len(ticks) > 1 and 10_000 <= ticks[-2] and ticks[-1] <= 2 * ticks[-2]:
+        del ticks[-2]
     axes.set_xticks(ticks)
     tidy(axes)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: x_text(value)))

@@ -39,7 +39,7 @@ def percent(ratio):
     return f"{ratio * 100:.0f} %"
 
 
-def growth_of(line, first, last):
-    """How many times dearer the last is than the first."""
+def growth_of(line, first):
+    """How many times dearer the last point is than that at `first`."""
     by_x = {point.x: point.cpu_ns for point in line}
-    return times(by_x[last] / by_x[first])
+    return times(line[-1].cpu_ns / by_x[first])
