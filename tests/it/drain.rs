@@ -42,6 +42,8 @@ fn case_h11_while_clients_are_closed_requests_are_answered_and_new_clients_are_r
         let stubborn = Client::events(address);
         let stopping = thread::spawn(move || gateway.stop());
         until_not_ready(address);
+        // It is not ready from the moment it is told to stop, and closes connections a moment later, when its drain begins.
+        while !get(address, READY, "").closed {}
         let began = Instant::now();
         let mut probes = 0;
         while began.elapsed() < Duration::from_millis(2500) {
